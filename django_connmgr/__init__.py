@@ -1,0 +1,37 @@
+"""A bounded connection pool for Django that loses nothing and leaks nothing."""
+
+from __future__ import annotations
+
+from .backends.permits import PermanentCheckoutWarning
+from .connections import (
+    dedicated,
+    lease_connection,
+    pools,
+    release_connection,
+    release_connections,
+    released,
+    with_connection,
+)
+from .exceptions import PoolClosed, PoolError, PoolTimeout, TooManyRequests
+from .work import Thread, ThreadPoolExecutor, unit_of_work, wrap_executor
+
+__all__ = [
+    "PermanentCheckoutWarning",
+    "PoolClosed",
+    "PoolError",
+    "PoolTimeout",
+    "Thread",
+    "ThreadPoolExecutor",
+    "TooManyRequests",
+    "dedicated",
+    "lease_connection",
+    "pools",
+    "release_connection",
+    "release_connections",
+    "released",
+    "unit_of_work",
+    "with_connection",
+    "wrap_executor",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,155 @@
+"""The line in front of a pool: who waits, for how long, and whether the pool may grow instead."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic
+
+from .driver import C
+from .limits import Limits
+from .owner import Owner
+from .pace import Pace
+from .slot import Slot, SlotState
+from .stats import Counters
+from .waiters import Waiter
+
+#: For how long a pool does not grow after the server refused it one more connection.
+#: Long enough not to pester a full server, short against any sensible ``timeout``.
+REFUSAL_PAUSE = 0.2
+
+#: A waiter looks for itself this often, in seconds. Nothing relies on it except that a
+#: thread interrupted between serving a waiter and ringing its bell delays that waiter
+#: by no more than this.
+LOOK_AGAIN = 1.0
+
+
+class Line(Generic[C]):
+    """The part of a ledger that knows the queue. Guarded by the pool's lock, where a method
+    does not say otherwise.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        #: Every slot that is not closed, oldest first.
+        self.slots: dict[Slot[C], None] = {}
+        self.waiters: deque[Waiter] = deque()
+        #: Slots whose leases ended without a release. Finalisers append to it at any
+        #: time, on any thread, without the lock; ``deque.append`` is atomic.
+        self.orphans: deque[tuple[Slot[C], int]] = deque()
+        self.counters = Counters()
+        self.pace = Pace()
+        self._no_growth_until = float("-inf")
+
+    # Growing
+
+    def _may_grow(self, now: float) -> bool:
+        if self._is_exhausted(now):
+            return False
+        return self.count(SlotState.CONNECTING) < self.limits.max_connecting
+
+    def _should_wait(self, now: float) -> bool:
+        if not self.pace.connect_time:
+            return False
+        if not self.waiters:
+            self.pace.begin(now)
+        return self.pace.is_worth_waiting(now, len(self.waiters)) and any(
+            slot.state is SlotState.LEASED for slot in self.slots
+        )
+
+    def _is_exhausted(self, now: float) -> bool:
+        """Whether there can be no further connection, by our limit or by the server's."""
+        size = len(self.slots)
+        max_size = self.limits.max_size
+        if max_size is not None and size >= max_size:
+            return True
+        return size > 0 and now < self._no_growth_until
+
+    def pause_growth(self, now: float) -> bool:
+        """After the server's refusal: true if there are other connections to wait for."""
+        self._no_growth_until = now + REFUSAL_PAUSE
+        return any(
+            slot.state is not SlotState.CONNECTING and slot.connection is not None
+            for slot in self.slots
+        )
+
+    def growth_pause(self, now: float) -> float:
+        """Seconds for which nobody connects; 0 if somebody may, or nobody can. Needs no lock."""
+        if self._is_exhausted(now) and now >= self._no_growth_until:
+            return 0.0
+        return max(self._no_growth_until - now, self.pace.stall(now))
+
+    def count(self, state: SlotState) -> int:
+        return sum(slot.state is state for slot in self.slots)
+
+    # Waiting
+
+    def nudge(self) -> bool:
+        """Ring for the first in line; false if there is none. Takes no lock."""
+        try:
+            self.waiters[0].bell.ring()
+        except IndexError:
+            return False
+        return True
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """Take a waiter that gave up out of the queue, if it is still there."""
+        try:
+            self.waiters.remove(waiter)
+        except ValueError:
+            pass
+
+    def is_young(self, now: float) -> bool:
+        """Whether nobody has waited for ``fair_after`` seconds. Takes no lock.
+
+        So long, whoever stops using a connection leaves it where it finds it again, and
+        whoever comes first has it: a thread that runs already, more often than not, while
+        one that waits has to be woken first. From then on it is handed over to the longest
+        waiter, first come first served.
+        """
+        try:
+            return now - self.waiters[0].since < self.limits.fair_after
+        except IndexError:
+            return True
+
+    def offer(self, owner: Owner) -> None:
+        """Something was left lying by ``owner``: let the first in line look. Takes no lock.
+
+        Unless the owner came back at once the last times, and so is likely to be faster.
+        If it is not, the waiter finds it when ``fair_after`` seconds are over.
+        """
+        if not owner.is_brisk:
+            self.nudge()
+
+    def is_short(self, owner: Owner, now: float) -> bool:
+        """Whether whoever waits should have what a lease of ``owner`` does not use, from its
+        hands: otherwise they are told of it.
+
+        Called without the lock, which is as good: if it becomes true a moment later, what
+        made it true serves the waiters itself.
+        """
+        if not (self.waiters and self.limits.reclaim and self._is_exhausted(now)):
+            return False
+        if self.is_young(now):
+            self.offer(owner)
+            return False
+        return True
+
+    def should_look(self, waiter: Waiter) -> bool:
+        """Whether a waiter that woke up should look for something.
+
+        Only the first in line: behind an old one nothing is left lying, because whoever
+        stops using a connection hands it over, and whoever is behind a young one is young
+        itself, and will be the first when it wakes up the next time. Takes no lock.
+        """
+        if waiter.lease.is_held() or waiter.error is not None:
+            return False
+        try:
+            return self.waiters[0] is waiter or bool(self.orphans)
+        except IndexError:
+            return True
+
+    def next_look(self, waiter: Waiter, now: float) -> float:
+        """Seconds after which a waiter looks for itself, although nobody rang."""
+        until_old = waiter.since + self.limits.fair_after - now
+        pauses = (self.growth_pause(now), until_old, LOOK_AGAIN)
+        return min(pause for pause in pauses if pause > 0)

@@ -1,0 +1,506 @@
+"""The bounded pool of one process for one database server."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from sys import getrefcount
+
+from ..exceptions import PoolClosed, PoolTimeout, TooManyRequests
+from .clock import Bell
+from .driver import C
+from .leaks import stack_here
+from .ledger import PoolStatus
+from .owner import AT_ONCE, Owner, current_owner
+from .reaper import reaper
+from .report import describe_exhaustion
+from .slot import CloseReason, Lease, Slot, SlotState
+from .stats import PoolStats
+from .upkeep import Upkeep
+from .waiters import Waiter
+
+logger = logging.getLogger("django_connmgr.pool")
+
+
+def _count_alone() -> int:
+    parked = {0: object()}
+    alone = parked.pop(0, None)
+    return getrefcount(alone)
+
+
+#: What ``getrefcount`` says of an object that only one local variable refers to.
+ALONE = _count_alone()
+
+
+class ConnectionPool(Upkeep[C]):
+    """Physical connections, at most ``max_size`` of them, lent out one lease at a time.
+
+    A checkout takes, in this order: what its thread released last, an idle connection, one
+    that another thread parked, a new one, one that its owner does not use, a dead owner's
+    that nobody heard of, or it waits in line. Whatever frees capacity serves the line: a
+    return, a failed connect, a closed connection, a dead owner. Decisions are the ledger's,
+    made under the lock; the workshop carries them out after the lock was let go of.
+
+    It cannot deadlock: there is one lock, under which nothing blocks and no code of
+    others runs, and a thread waits (for its own bell, never for longer than its
+    deadline) only while it holds no lock. Finalisers append and ring, and never lock.
+    """
+
+    # Checking out
+
+    def checkout(
+        self, timeout: float | None = None, *, connect: Callable[[float], C] | None = None
+    ) -> Lease[C]:
+        """Lease a connection within ``timeout`` seconds (default: the pool's), all included.
+
+        ``connect`` opens the physical connection if one has to be opened, in place of the
+        driver's: its errors are raised at once and as they are. Otherwise raises
+        ``PoolTimeout``, ``PoolClosed`` or ``TooManyRequests``.
+        """
+        owner = current_owner()
+        lease = self._ledger.parked.get(owner)
+        if lease is None or self.retake(lease, timeout, connect=connect) is None:
+            return self._checkout(Lease(self), owner, self.now(), timeout, connect)
+        if getrefcount(lease) > ALONE:
+            return lease.succeed()  # Somebody might take it for the one that was released.
+        lease.renew()
+        return lease
+
+    def retake(
+        self,
+        lease: Lease[C],
+        timeout: float | None = None,
+        *,
+        connect: Callable[[float], C] | None = None,
+    ) -> C | None:
+        """As ``checkout()``, with a lease that this thread released: its connection.
+
+        ``None`` if it is not parked any more. It is the same lease again, so its unit of
+        work has to be the same.
+        """
+        now = self.now()
+        slot = lease.retake(now)
+        if slot is None or slot.owner is None:
+            return None
+        ledger, connection = self._ledger, slot.connection
+        ledger.parked.pop(slot.owner, None)
+        if (
+            connection is not None
+            and now - slot.traffic_at <= ledger.limits.check_after
+            and not ledger.limits.leak_threshold
+            and self.driver.is_quiet(connection)
+        ):
+            return connection
+        self._checkout(lease, slot.owner, now, timeout, connect)
+        return lease.connection
+
+    def _checkout(
+        self,
+        lease: Lease[C],
+        owner: Owner,
+        now: float,
+        timeout: float | None,
+        connect: Callable[[float], C] | None,
+    ) -> Lease[C]:
+        """The long way, for a lease that has no slot, or one with a doubtful connection."""
+        ledger = self._ledger
+        is_promised = lease.is_held()
+        if not is_promised:
+            owner.returns = owner.returns + 1 if now - owner.left_at < AT_ONCE else 0
+        deadline = now + (ledger.limits.timeout if timeout is None else timeout)
+        is_again = False
+        try:
+            if not is_promised:
+                with self._lock:
+                    # Whoever has waited for long goes first.
+                    is_promised = (
+                        ledger.is_young(now)
+                        and not ledger.orphans
+                        and ledger.promise(
+                            lease,
+                            owner,
+                            now,
+                            is_patient=self._is_patient(deadline - now),
+                            may_grow=not ledger.waiters,
+                            may_reclaim=True,
+                        )
+                    )
+            while True:
+                if not is_promised:
+                    self._wait(lease, owner, now, deadline, is_first=is_again)
+                if self._make_ready(lease, deadline, connect or self.driver.connect):
+                    if ledger.limits.leak_threshold:
+                        lease.slot.stack = stack_here()
+                    return lease
+                # It had its turn, and what it got was no good: it goes first now.
+                is_promised, is_again = False, True
+                if self.now() >= deadline:
+                    # A frozen server took all the time there was.
+                    raise self._timed_out(self.now() - now)
+        except BaseException:
+            # Timeouts included. A second exception in here is the finaliser's business.
+            if lease.is_held():
+                self.check_in(lease)
+            raise
+
+    def _make_ready(self, lease: Lease[C], deadline: float, connect: Callable[[float], C]) -> bool:
+        """See that the slot has a working connection; false if the slot had to be given up."""
+        slot = lease.slot
+        if slot.state is SlotState.CONNECTING:
+            return self._open(lease, slot, deadline, connect)
+        if self._is_fit(lease, slot, deadline):
+            return True
+        with self._lock:
+            self._ledger.counters.checkouts -= 1
+        return False
+
+    def _wait(
+        self, lease: Lease[C], owner: Owner, since: float, deadline: float, *, is_first: bool
+    ) -> None:
+        """Stand in line until ``lease`` is promised a slot."""
+        ledger = self._ledger
+        started = self.now()
+        is_patient = self._is_patient(deadline - started)
+        waiter = Waiter(lease, owner, since, started, is_patient=is_patient)
+        looked = started
+        try:
+            self._line_up(waiter, started, is_first=is_first)
+            while not lease.is_held() and waiter.error is None:
+                now = self.now()
+                if now >= deadline:
+                    break
+                # From the last look on, or a moment that passed since would be forgotten.
+                until = min(deadline, looked + ledger.next_look(waiter, looked))
+                if now < until:
+                    self._clock.wait(waiter.bell, until - now)
+                looked = self._look_again() if ledger.should_look(waiter) else self.now()
+        finally:
+            if not waiter.is_out:
+                self._withdraw(waiter)
+            if ledger.orphans:
+                self._look_again()  # It may have been rung for them, and they are another's now.
+        if waiter.error is not None:
+            raise waiter.error
+        if not lease.is_held():
+            raise self._timed_out(self.now() - started)
+
+    def _withdraw(self, waiter: Waiter) -> None:
+        """Leave the line without having been served, and see to the next one.
+
+        What this one was rung for may be lying there still.
+        """
+        ledger = self._ledger
+        with self._lock:
+            now = self.now()
+            if not waiter.is_out:  # Or it was being served just now.
+                ledger.withdraw(waiter)
+                ledger.counters.wait_seconds += now - waiter.lined_up_at
+            served = ledger.serve(now)
+        self._act(served)
+
+    def _is_patient(self, timeout: float) -> bool:
+        return timeout > 10 * self._ledger.pace.patience
+
+    def _line_up(self, waiter: Waiter, now: float, *, is_first: bool) -> None:
+        ledger = self._ledger
+        served: list[Waiter] = []
+        with self._lock:
+            if ledger.status is PoolStatus.CLOSED:
+                raise PoolClosed(
+                    f"Pool {self.name!r} is closed; the next query on connections[{self.name!r}] "
+                    "makes a new one, so do not keep pools."
+                )
+            if ledger.find_orphans(now) or ledger.has_idle():
+                served += ledger.serve(now)
+            waiting = len(ledger.waiters)
+            # Whoever was served a dead connection has stood in this line already.
+            limit = 0 if is_first else ledger.limits.max_waiting
+            if 0 < limit <= waiting:
+                # Before anybody is refused, nobody waits who might connect.
+                for other in ledger.waiters:
+                    other.is_patient = False
+                served += ledger.serve(now)
+                waiting = len(ledger.waiters)
+            is_served = not waiting and ledger.promise(
+                waiter.lease,
+                waiter.owner,
+                now,
+                is_patient=waiter.is_patient,
+                may_reclaim=True,
+            )
+            is_full = not is_served and 0 < limit <= waiting
+            if is_full:
+                ledger.counters.rejected += 1
+            elif is_served:
+                waiter.is_out = True
+            else:
+                ledger.counters.waits += 1
+                if is_first:
+                    ledger.waiters.appendleft(waiter)
+                else:
+                    ledger.waiters.append(waiter)
+                # In the queue first, then one more look. What others stop using meanwhile,
+                # they offer to the first in line: see ``Ledger.report`` and ``Line.offer``.
+                if ledger.orphans or ledger.waiters[0] is waiter:
+                    served += ledger.serve(now)
+        self._act(served)
+        if is_full:
+            raise TooManyRequests(
+                f"Pool {self.name!r} has {waiting} callers waiting already, which is "
+                f"max_waiting; try again later, or raise max_size or max_waiting."
+            )
+
+    def _timed_out(self, waited: float) -> PoolTimeout:
+        with self._lock:
+            self._ledger.counters.timeouts += 1
+            served = self._ledger.take_stock(self.now())
+            stats = self._ledger.snapshot(self.name)
+            holders = [
+                (slot.owner, slot.leased_at, slot.used_at) for slot in self._ledger.holders()
+            ]
+        self._act(served)
+        error = PoolTimeout(describe_exhaustion(stats, holders, self.now(), waited))
+        error.__cause__ = self._connect_error
+        return error
+
+    # Giving back
+
+    def check_in(self, lease: Lease[C], *, may_stay: bool = False) -> None:
+        """As ``Lease.release()``, and does nothing if the lease is not held any more.
+
+        If it ``may_stay``, this thread may have it again before those who wait have it; see
+        ``Line.is_young``.
+        """
+        slot = lease._slot
+        if slot is None or slot.lease_id != lease.id:
+            return
+        connection = slot.connection
+        if connection is None:  # Interrupted while connecting.
+            self._give_up(lease, slot)
+            return
+        owner = slot.owner  # Before code of others runs: see ``_park``.
+        reason = None
+        if not self.driver.is_clean(connection):
+            slot.is_dirty = True
+            reason = self._clean(slot, connection)
+        if (
+            reason is None
+            and owner is not None
+            and self._park(lease, slot, owner, may_stay=may_stay)
+        ):
+            return
+        ledger = self._ledger
+        with self._lock:
+            if not lease.is_held():
+                return  # Its owner died while another thread was releasing for it.
+            now = self.now()
+            if owner is not None:
+                owner.left_at = now
+            reason = reason or ledger.reason_to_retire(slot, now)
+            ledger.counters.hold_seconds += now - slot.leased_at
+            if reason is None:
+                slot.traffic_at = now
+                if owner is not None:
+                    ledger.unpark(owner)  # It was returned before this one.
+                ledger.put_back(slot, now)
+                slot.is_warm = bool(ledger.waiters)
+                lease.forget()
+                served = ledger.serve(now) if ledger.waiters or ledger.orphans else []
+                slot.is_warm = slot.is_warm and slot.state is SlotState.LEASED
+            else:
+                slot.state = SlotState.MAINTENANCE
+        if reason is None:
+            self._act(served)
+        else:
+            self._retire([lease], reason)
+
+    def _park(self, lease: Lease[C], slot: Slot[C], owner: Owner, *, may_stay: bool) -> bool:
+        """Give a clean connection back without the lock; false if somebody has to hear of it.
+
+        Only on its owner's thread, because any other's may end meanwhile, and the slot be
+        somebody else's. For the order of things see ``Lease.park`` and ``Ledger.gather``.
+        """
+        ledger = self._ledger
+        if (
+            (ledger.waiters and not may_stay)
+            or ledger.orphans
+            or ledger.epoch != lease.epoch
+            or owner in ledger.parked
+            or owner is not current_owner()
+        ):
+            return False
+        now = self.now()
+        if now >= slot.expires_at or not ledger.is_young(now):
+            return False
+        returns = owner.returns
+        lease.park(slot, owner, now)
+        ledger.parked[owner] = lease
+        is_condemned = ledger.epoch != lease.epoch
+        # What time it is by now, because this thread may have slept meanwhile.
+        if not is_condemned and (not ledger.waiters or (may_stay and ledger.is_young(self.now()))):
+            if ledger.waiters:
+                ledger.offer(owner)
+            return True
+        ledger.parked.pop(owner, None)
+        if lease.retake(now):
+            slot.retaken -= 1
+            owner.returns = returns
+            return False
+        if is_condemned:
+            self._retire_condemned()  # Whoever came made it idle, and may not have looked at it.
+        return True
+
+    def discard(self, lease: Lease[C]) -> None:
+        """Close a leased connection, whatever its state; as ``Lease.discard()``."""
+        slot = lease.slot
+        if slot.connection is None:
+            self._give_up(lease, slot)
+            return
+        with self._lock:
+            if not lease.is_held():
+                return  # See ``check_in``.
+            self._ledger.counters.hold_seconds += self.now() - slot.leased_at
+            slot.state = SlotState.MAINTENANCE
+        self._retire([lease], CloseReason.DISCARDED)
+
+    # Steering
+
+    def recycle(self) -> None:
+        """Condemn every connection: idle ones are closed now, leased ones when they come back."""
+        with self._lock:
+            condemned = self._ledger.condemn(self.now())
+        self._retire(condemned, CloseReason.RECYCLED)
+
+    def drain(self, timeout: float = 30.0) -> bool:
+        """``recycle()``, then wait until every older connection is closed.
+
+        New checkouts go on, on new connections. False if some were still out after
+        ``timeout`` seconds; they are closed when they come back all the same.
+        """
+        deadline = self.now() + timeout
+        bell = Bell()
+        with self._lock:
+            self._ledger.drainers.append(bell)
+        try:
+            self.recycle()
+            while True:
+                with self._lock:
+                    generation = self._ledger.generation
+                    is_drained = all(s.generation == generation for s in self._ledger.slots)
+                now = self.now()
+                if is_drained or now >= deadline:
+                    return is_drained
+                self._clock.wait(bell, deadline - now)
+        finally:
+            with self._lock:
+                self._ledger.drainers.remove(bell)
+
+    def suspend(self) -> None:
+        """Hand nothing out until ``resume()``: checkouts wait, within their deadlines."""
+        with self._lock:
+            if self._ledger.status is PoolStatus.OPEN:
+                self._ledger.begin_epoch()
+                self._ledger.status = PoolStatus.SUSPENDED
+
+    def resume(self) -> None:
+        """Undo ``suspend()``."""
+        with self._lock:
+            if self._ledger.status is PoolStatus.SUSPENDED:
+                self._ledger.status = PoolStatus.OPEN
+            served = self._ledger.serve(self.now())
+        self._act(served)
+
+    def resize(self, max_size: int | None, *, min_size: int | None = None) -> None:
+        """Change the bounds. Surplus connections are closed when idle, now or later."""
+        with self._lock:
+            now = self.now()
+            ledger = self._ledger
+            ledger.begin_epoch()
+            ledger.limits = dataclasses.replace(
+                ledger.limits,
+                max_size=max_size,
+                min_size=ledger.limits.min_size if min_size is None else min_size,
+            )
+            surplus = ledger.claim_idle(now, most=ledger.surplus())
+            served = ledger.serve(now)
+        self._act(served)
+        self._retire(surplus, CloseReason.SHRUNK)
+
+    def close(self, *, linger: bool = True) -> None:
+        """Refuse from now on: waiters fail, idle connections close, leased ones on return.
+
+        Without ``linger`` no close waits for the server to let go of the connection.
+        """
+        self._lingers = linger
+        with self._lock:
+            now = self.now()
+            self._ledger.begin_epoch()
+            self._ledger.status = PoolStatus.CLOSED
+            served = self._ledger.serve(now)
+            idle = self._ledger.claim_idle(now)
+        self._act(served)
+        self._retire(idle, CloseReason.POOL_CLOSED)
+        self._leave_if_closed()
+
+    def after_fork(self) -> None:
+        """In a child process: start empty, and let nothing of the parent's be touched."""
+        inherited = list(self._ledger.slots)
+        self._start(self._ledger.limits)
+        for slot in inherited:
+            slot.lease_id = 0  # Leases taken before the fork are lost in the child.
+            slot.claim.unpark()
+            if slot.owner is not None:
+                slot.owner.held.pop(slot, None)
+            if slot.connection is not None:
+                self.driver.abandon(slot.connection)
+
+    # For wrappers
+
+    def report_orphan(self, slot: Slot[C], lease_id: int) -> None:
+        """A lease ended without a release. For finalisers: takes no lock and does no I/O."""
+        if not self._ledger.report(slot, lease_id):
+            reaper.nudge()
+
+    def is_short(self) -> bool:
+        """Whether somebody waits for what this thread's lease does not use. Takes no lock."""
+        owner, now = current_owner(), self.now()
+        owner.left_at = now
+        return self._ledger.is_short(owner, now)
+
+    def take_over(self, lease: Lease[C]) -> Lease[C] | None:
+        """For whoever has the token of another thread's lease: a lease of its own on the slot."""
+        with self._lock:
+            return self._ledger.take_over(lease)
+
+    def nudge(self) -> None:
+        """Let the first in line look whether there is something for it. Safe in finalisers."""
+        self._ledger.nudge()
+
+    def count_dedicated(self, change: int) -> None:
+        """A connection outside the pool was opened (+1) or closed (-1) on its behalf."""
+        with self._lock:
+            self._ledger.counters.dedicated += change
+
+    def count_session_hold(self) -> None:
+        """A lease is held because of what it left in the session of the server."""
+        with self._lock:
+            self._ledger.counters.session_holds += 1
+
+    # Looking
+
+    def stats(self) -> PoolStats:
+        """The pool's numbers at one moment; see ``PoolStats``."""
+        with self._lock:
+            served = self._ledger.take_stock(self.now())
+            stats = self._ledger.snapshot(self.name)
+        self._act(served)
+        return stats
+
+    def __repr__(self) -> str:
+        s = self.stats()
+        return (
+            f"<ConnectionPool {s.name!r} {s.status}: size={s.size}/{s.max_size} "
+            f"connecting={s.connecting} idle={s.idle} leased={s.leased} "
+            f"maintenance={s.maintenance} waiting={s.waiting}>"
+        )

@@ -1,0 +1,129 @@
+"""The one background thread of a process, for all its pools."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import weakref
+from contextvars import Context
+from typing import Any, Protocol
+
+from .clock import Bell
+
+logger = logging.getLogger("django_connmgr.reaper")
+
+
+class Patient(Protocol):
+    """What the reaper looks after: a pool."""
+
+    name: str
+
+    @property
+    def reap_interval(self) -> float: ...
+
+    def maintain(self) -> None: ...
+
+    def has_orphans(self) -> bool: ...
+
+
+class Reaper:
+    """Runs ``maintain()`` of every watched pool each ``reap_interval`` seconds of it.
+
+    The thread starts with the first pool and ends with the last. It holds pools weakly:
+    a pool that nobody uses any more does not live on because it is looked after.
+    """
+
+    def __init__(self) -> None:
+        # Protects the two fields below; never held while a pool's method runs, and no
+        # pool takes it while holding a lock of its own.
+        self._lock = threading.Lock()
+        self._pools: dict[weakref.ref[Patient], float] = {}  # Next pass; guarded by _lock
+        self._thread: threading.Thread | None = None  # guarded by _lock
+        self._bell = Bell()
+
+    def watch(self, pool: Patient) -> None:
+        """Look after ``pool`` from now on, if it wants it. Idempotent."""
+        if pool.reap_interval <= 0:
+            return
+        with self._lock:
+            reference = weakref.ref(pool, self._on_collected)
+            if reference in self._pools and self._thread is not None:
+                return
+            self._pools[reference] = time.monotonic() + pool.reap_interval
+            if self._thread is None:
+                self._thread = _start_thread(self._run)
+        self._bell.ring()
+
+    def _on_collected(self, _: weakref.ref[Patient]) -> None:
+        self._bell.ring()
+
+    def unwatch(self, pool: Patient) -> None:
+        """Leave ``pool`` alone from now on."""
+        with self._lock:
+            self._pools.pop(weakref.ref(pool), None)
+        self._bell.ring()
+
+    def nudge(self) -> None:
+        """Look for orphans soon. Safe in finalisers: it only rings a bell."""
+        self._bell.ring()
+
+    def stop(self, timeout: float) -> None:
+        """Forget every pool, and wait up to ``timeout`` seconds for the thread to end."""
+        with self._lock:
+            thread = self._thread
+            self._pools.clear()
+        self._bell.ring()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def after_fork(self) -> None:
+        """In the child: there is no thread here, and no pool has been used yet."""
+        Reaper.__init__(self)
+
+    def _run(self) -> None:
+        while (pause := self._pass()) is not None:
+            self._bell.wait(min(pause, threading.TIMEOUT_MAX))
+
+    def _pass(self) -> float | None:
+        """Maintain what is due; returns seconds until the next time, ``None`` at the end."""
+        now = time.monotonic()
+        due: list[Patient] = []
+        with self._lock:
+            for reference, when in list(self._pools.items()):
+                pool = reference()
+                if pool is None:
+                    del self._pools[reference]
+                elif when <= now or pool.has_orphans():
+                    self._pools[reference] = now + pool.reap_interval
+                    due.append(pool)
+            if not self._pools:
+                # Under the lock: whoever watches a pool next starts another thread.
+                self._thread = None
+                return None
+            pause = min(self._pools.values()) - now
+        for pool in due:
+            try:
+                pool.maintain()
+            except Exception:
+                logger.exception("Upkeep of pool %r failed; the next pass tries again.", pool.name)
+        return 0.0 if due else max(pause, 0.0)
+
+
+def _start_thread(target: Any) -> threading.Thread | None:
+    # Its own empty context: whatever request happens to use a pool first would otherwise
+    # lend the thread its context variables for ever, where threads inherit them (3.14).
+    keywords: dict[str, Any] = {"context": Context()} if sys.version_info >= (3, 14) else {}
+    thread = threading.Thread(target=target, name="django-connmgr-reaper", daemon=True, **keywords)
+    try:
+        thread.start()
+    except RuntimeError:
+        # The interpreter is shutting down, or the machine is out of threads. Checkouts
+        # still take slots back from dead owners, so the pool works on without upkeep.
+        logger.warning("The upkeep thread could not be started.", exc_info=True)
+        return None
+    return thread
+
+
+reaper = Reaper()

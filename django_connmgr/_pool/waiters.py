@@ -1,0 +1,52 @@
+"""The queue in front of an exhausted pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .clock import Bell
+from .owner import Owner
+from .slot import Lease
+
+
+class Waiter:
+    """One thread's place in the queue: it is served by a slot promised to its lease.
+
+    A waiter that gives up takes itself out of the queue under the pool's lock and looks
+    once more whether it was served first. If it cannot even do that (it was interrupted
+    twice, say), it stays as a ghost: being served then drops the last reference to its
+    lease, which hands the slot on.
+    """
+
+    __slots__ = (
+        "bell",
+        "error",
+        "is_out",
+        "is_patient",
+        "lease",
+        "lined_up_at",
+        "owner",
+        "since",
+    )
+
+    def __init__(
+        self,
+        lease: Lease[Any],
+        owner: Owner,
+        since: float,
+        lined_up_at: float,
+        *,
+        is_patient: bool,
+    ) -> None:
+        #: When its checkout began, which may have stood in line before.
+        self.since = since
+        self.lined_up_at = lined_up_at
+        #: Served, and out of the queue.
+        self.is_out = False
+        #: Whether it has the time to wait where it might connect; see ``Pace``.
+        self.is_patient = is_patient
+        self.lease = lease
+        self.owner = owner
+        self.bell = Bell()
+        #: Set instead of a slot when the pool closes.
+        self.error: Exception | None = None

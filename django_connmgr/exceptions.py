@@ -1,0 +1,24 @@
+"""Errors of the pool, all of them ``django.db.OperationalError``.
+
+Code that already handles a database which cannot be reached handles these too.
+"""
+
+from __future__ import annotations
+
+from django.db.utils import OperationalError
+
+
+class PoolError(OperationalError):
+    """Base of everything that the pool itself raises."""
+
+
+class PoolTimeout(PoolError):
+    """No connection became available within ``timeout`` seconds."""
+
+
+class PoolClosed(PoolError):
+    """The pool was closed before or while a connection was asked for."""
+
+
+class TooManyRequests(PoolError):
+    """``max_waiting`` callers are waiting already; nobody waits in vain."""

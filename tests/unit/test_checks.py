@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import checks as django_checks
+from django.db import connections
+
+from django_connmgr import checks
+from django_connmgr.backends import presence
+
+ROOT = Path(checks.__file__).parent.parent
+
+
+@pytest.fixture
+def settings_of_default() -> Iterator[dict[str, Any]]:
+    """The settings of one pooled alias, to be spoilt; they are whole again afterwards."""
+    settings = connections.settings["default"]
+    before = {**settings, "OPTIONS": dict(settings["OPTIONS"])}
+    yield settings
+    settings.clear()
+    settings.update(before)
+
+
+def run() -> list[tuple[str, str, str | None]]:
+    messages = django_checks.run_checks(tags=["connmgr"])
+    return [(str(message.id), message.msg, message.hint) for message in messages]
+
+
+def test_sound_settings_pass() -> None:
+    assert run() == []
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        (
+            {"maxsize": 5},
+            (
+                "connmgr.E001",
+                "DATABASES['default']: Unknown pool option 'maxsize'.",
+                "Did you mean 'max_size'?",
+            ),
+        ),
+        (
+            {"max_size": "many"},
+            (
+                "connmgr.E002",
+                "DATABASES['default']: Pool option 'max_size' is 'many'.",
+                "It takes a whole number, 1 or more, or None for no limit.",
+            ),
+        ),
+        (
+            ["max_size"],
+            (
+                "connmgr.E002",
+                "DATABASES['default']: OPTIONS['pool'] is ['max_size'].",
+                "It takes True, False, or a dict of options.",
+            ),
+        ),
+        (
+            {"min_size": 2, "max_size": 1},
+            (
+                "connmgr.E003",
+                "DATABASES['default']: Pool option 'min_size' (2) is larger than 'max_size' (1).",
+                "Lower min_size or raise max_size.",
+            ),
+        ),
+    ],
+)
+def test_wrong_options_are_errors(
+    settings_of_default: dict[str, Any], pool: object, expected: tuple[str, str, str]
+) -> None:
+    settings_of_default["OPTIONS"]["pool"] = pool
+    assert run() == [expected]
+
+
+@pytest.mark.parametrize("age", [60, None])
+def test_a_max_age_beside_a_pool_is_an_error(
+    settings_of_default: dict[str, Any], age: object
+) -> None:
+    settings_of_default["CONN_MAX_AGE"] = age
+    assert run() == [
+        (
+            "connmgr.E004",
+            (
+                f"DATABASES['default']['CONN_MAX_AGE'] is {age!r}; "
+                "a pooled connection outlives requests anyway."
+            ),
+            (
+                "Remove CONN_MAX_AGE, and set OPTIONS['pool']['max_lifetime'] or 'max_idle' "
+                "to bound the life of connections."
+            ),
+        )
+    ]
+
+
+def test_a_max_age_without_a_pool_is_django_s_own_business(
+    settings_of_default: dict[str, Any],
+) -> None:
+    settings_of_default["CONN_MAX_AGE"] = 60
+    settings_of_default["OPTIONS"]["pool"] = False
+    assert run() == []
+
+
+def test_the_engine_without_the_application_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence.apps, "is_installed", lambda name: name != "django_connmgr")
+    (message,) = presence.check_app_installed()
+    assert message.id == "connmgr.W001"
+    assert message.hint == "Add 'django_connmgr' to INSTALLED_APPS."
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "threads"),
+    [
+        ("GUNICORN_CMD_ARGS", "--workers 2 --threads 16", 16),
+        ("GUNICORN_CMD_ARGS", "--threads=16", 16),
+        ("ASGI_THREADS", "16", 16),
+    ],
+)
+def test_more_threads_than_connections_are_a_warning(
+    settings_of_default: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    threads: int,
+) -> None:
+    for alias in ("second", "file"):
+        monkeypatch.setitem(connections.settings[alias], "OPTIONS", {"pool": {"max_size": None}})
+    settings_of_default["OPTIONS"]["pool"] = {"max_size": 4}
+    monkeypatch.setenv(variable, value)
+    assert run() == [
+        (
+            "connmgr.W002",
+            (
+                f"{variable} starts {threads} threads in each process, and the pool of 'default' "
+                "has max_size=4: threads may have to wait for each other's connections."
+            ),
+            (
+                f"Set OPTIONS['pool']['max_size'] to {threads} or more, or hold connections only "
+                "in with_connection() blocks."
+            ),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("GUNICORN_CMD_ARGS", "--threads 2"), ("GUNICORN_CMD_ARGS", ""), ("ASGI_THREADS", "many")],
+)
+def test_fewer_threads_than_connections_are_fine(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert run() == []
+
+
+def test_each_id_stands_for_one_thing_and_is_documented() -> None:
+    source = Path(checks.__file__).read_text() + Path(presence.__file__).read_text()
+    ids = re.findall(r'"(connmgr\.[EW]\d{3})"', source)
+    assert sorted(set(ids)) == sorted(ids)
+    documented = re.findall(r"^### (connmgr\.[EW]\d{3})$", documentation(), re.MULTILINE)
+    assert documented == sorted(ids)
+
+
+def documentation() -> str:
+    path = ROOT / "docs" / "checks.md"
+    if not path.exists():
+        pytest.skip("The documentation is not installed with the package.")
+    return path.read_text()
+
+
+def test_the_engine_itself_registers_the_check_that_the_application_could_not() -> None:
+    script = """
+        import django
+        from django.conf import settings
+
+        engine = "django_connmgr.backends.sqlite3"
+        settings.configure(
+            DATABASES={"default": {"ENGINE": engine, "NAME": "unused.sqlite3"}},
+            DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+            INSTALLED_APPS=["testproject.shop"],
+        )
+        django.setup()
+        from django.core import checks
+
+        print([message.id for message in checks.run_checks()])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        check=False,
+        cwd=Path(checks.__file__).parents[1],
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("['connmgr.W001']\n", "")

@@ -1,0 +1,39 @@
+"""Units of work that nobody ended."""
+
+from __future__ import annotations
+
+import gc
+
+from django_connmgr._pool.pool import ConnectionPool
+from django_connmgr._pool.slot import FREE, KEPT
+from django_connmgr._pool.unit import Unit
+from django_connmgr.testing import FakeConnection, FakeDriver
+
+
+def test_leases_of_a_unit_that_was_forgotten_come_back_unless_they_are_in_use() -> None:
+    """As when a server cancels a request: Django sends no signal of its end."""
+    pool = ConnectionPool[FakeConnection]("default", FakeDriver())
+    unit = Unit("GET /")
+    unused, kept, used = pool.checkout(), pool.checkout(), pool.checkout()
+    for lease in (unused, kept, used):
+        unit.add(lease)
+    unused.claim.put_down(FREE)
+    kept.claim.put_down(KEPT)
+    del unit
+    gc.collect()
+    stats = pool.stats()  # Finalisers only report: whoever looks next sees to it.
+    assert (stats.idle, stats.leased, stats.reaped) == (2, 1, 2)
+    assert (unused.is_held(), kept.is_held(), used.is_held()) == (False, False, True)
+    assert used.claim.is_due
+
+
+def test_a_unit_that_was_ended_leaves_nothing_to_its_finaliser() -> None:
+    pool = ConnectionPool[FakeConnection]("default", FakeDriver())
+    unit = Unit("GET /")
+    lease = pool.checkout()
+    unit.add(lease)
+    lease.claim.put_down(FREE)
+    assert unit.end() == 1
+    del unit
+    gc.collect()
+    assert pool.stats().reaped == 0

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import contextvars
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from django_connmgr._pool import pool as pool_module
+from django_connmgr._pool import reaper as reaper_module
+from django_connmgr._pool import workshop as workshop_module
+from django_connmgr._pool.limits import Limits
+from django_connmgr._pool.pool import ConnectionPool
+from django_connmgr._pool.reaper import Reaper
+from django_connmgr.testing import FakeDriver
+
+from .helpers import PATIENCE, Pool, Worker, borrow, picture
+
+NAME = "django-connmgr-reaper"
+
+
+@pytest.fixture
+def reaper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reaper]:
+    """A reaper of the test's own, which must have ended with its last pool."""
+    own = Reaper()
+    monkeypatch.setattr(pool_module, "reaper", own)
+    monkeypatch.setattr(workshop_module, "reaper", own)
+    yield own
+    thread = own._thread
+    own.stop(PATIENCE)
+    assert thread is None or not thread.is_alive()
+
+
+def make(name: str = "test", reap_interval: float = 1000) -> Pool:
+    return ConnectionPool(name, FakeDriver(), Limits(reap_interval=reap_interval))
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == NAME]
+
+
+class Patient:
+    """As much of a pool as a reaper sees."""
+
+    name = "patient"
+
+    def __init__(self, reap_interval: float = 1000) -> None:
+        self.reap_interval = reap_interval
+        self.passes = threading.Semaphore(0)
+        self.looks = threading.Semaphore(0)
+        self.is_troubled = False
+        self.context: dict[Any, Any] = {}
+
+    def maintain(self) -> None:
+        self.is_troubled = False
+        self.context = dict(contextvars.copy_context())
+        self.passes.release()
+
+    def has_orphans(self) -> bool:
+        self.looks.release()
+        return self.is_troubled
+
+
+def await_end(thread: threading.Thread | None) -> None:
+    assert thread is not None
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_pool_that_nobody_uses_starts_no_thread(reaper: Reaper) -> None:
+    before = threads()
+    pool = make()
+    pool.stats()
+    pool.maintain()
+    assert threads() == before
+    assert reaper._thread is None
+
+
+def test_one_daemon_thread_looks_after_a_hundred_pools(reaper: Reaper) -> None:
+    before = threads()
+    pools = [make(f"pool {number}") for number in range(100)]
+    for pool in pools:
+        borrow(pool)
+    (thread,) = set(threads()) - set(before)
+    assert thread is reaper._thread
+    assert (thread.name, thread.daemon) == (NAME, True)
+    for pool in pools:
+        pool.close()
+    await_end(thread)
+    assert threads() == before
+
+
+def test_pools_that_are_first_used_at_once_start_one_thread(reaper: Reaper) -> None:
+    before = threads()
+    barrier = threading.Barrier(20)
+    pools = [make() for _ in range(20)]
+
+    def use(pool: Pool) -> None:
+        barrier.wait(PATIENCE)
+        borrow(pool)
+
+    for worker in [Worker(lambda pool=pool: use(pool)) for pool in pools]:
+        worker.result()
+    assert len(set(threads()) - set(before)) == 1
+    for pool in pools:
+        pool.close()
+
+
+def test_without_an_interval_there_is_no_thread(reaper: Reaper) -> None:
+    pool = make(reap_interval=0)
+    borrow(pool)
+    assert reaper._thread is None
+    pool.close()
+
+
+def test_a_pool_that_nobody_knows_any_more_is_let_go_and_ends_the_thread(reaper: Reaper) -> None:
+    patient = Patient()
+    reaper.watch(patient)
+    thread = reaper._thread
+    for _ in range(2):  # Once at its start, once when it was rung; now it sleeps.
+        assert patient.looks.acquire(timeout=PATIENCE)
+    reference = weakref.ref(patient)
+    del patient
+    await_end(thread)
+    assert reference() is None
+
+
+def test_a_pool_is_garbage_like_any_object(reaper: Reaper) -> None:
+    pool = make()
+    borrow(pool)
+    thread = reaper._thread
+    reference = weakref.ref(pool)
+    del pool
+    gc.collect()
+    await_end(thread)
+    assert reference() is None
+
+
+def test_after_the_last_pool_another_one_starts_another_thread(reaper: Reaper) -> None:
+    first = make()
+    borrow(first)
+    thread = reaper._thread
+    first.close()
+    await_end(thread)
+    second = make()
+    borrow(second)
+    assert reaper._thread not in (None, thread)
+    second.close()
+
+
+def test_a_closed_pool_is_left_alone_once_its_last_connection_is_back(reaper: Reaper) -> None:
+    pool = make()
+    lease = pool.checkout()
+    thread = reaper._thread
+    pool.close()
+    assert thread is not None
+    assert thread.is_alive()
+    lease.release()
+    await_end(thread)
+
+
+def test_a_closed_pool_whose_last_lease_was_dropped_is_left_alone_too(reaper: Reaper) -> None:
+    pool = make()
+    lease = pool.checkout()
+    thread = reaper._thread
+    pool.close()
+    del lease
+    await_end(thread)
+    assert picture(pool) == {}
+
+
+def test_a_pool_that_was_closed_while_it_connected_in_vain_is_left_alone_too(
+    reaper: Reaper,
+) -> None:
+    driver = FakeDriver()
+    pool = ConnectionPool("test", driver, Limits(reap_interval=1000))
+    lease = pool.checkout()
+    thread = reaper._thread
+
+    def close_and_fail() -> None:
+        pool.close()
+        lease.release()
+        raise OSError("no route")
+
+    driver.on_connect = close_and_fail
+    with pytest.raises(OSError):
+        pool.checkout()
+    await_end(thread)
+
+
+def test_upkeep_comes_at_each_interval(reaper: Reaper) -> None:
+    patient = Patient(reap_interval=0.01)
+    reaper.watch(patient)
+    for _ in range(3):
+        assert patient.passes.acquire(timeout=PATIENCE)
+
+
+def test_each_pool_has_its_own_interval(reaper: Reaper) -> None:
+    often, seldom = Patient(reap_interval=0.01), Patient(reap_interval=1000)
+    reaper.watch(seldom)
+    reaper.watch(often)
+    for _ in range(3):
+        assert often.passes.acquire(timeout=PATIENCE)
+    assert not seldom.passes.acquire(blocking=False)
+
+
+def test_a_finaliser_s_nudge_brings_upkeep_forward_where_there_is_need(reaper: Reaper) -> None:
+    patient, other = Patient(), Patient()
+    reaper.watch(patient)
+    reaper.watch(other)
+    patient.is_troubled = True
+    reaper.nudge()
+    assert patient.passes.acquire(timeout=PATIENCE)
+    assert not other.passes.acquire(blocking=False)
+
+
+def test_a_dropped_lease_is_taken_back_and_cleaned_although_nobody_asks(reaper: Reaper) -> None:
+    driver = FakeDriver()
+    pool = ConnectionPool("test", driver, Limits(reap_interval=1000))
+    has_reset = threading.Event()
+    driver.on_reset = lambda connection: has_reset.set()
+    lease = pool.checkout()
+    del lease
+    assert has_reset.wait(PATIENCE)
+    pool.close()
+
+
+def test_upkeep_that_fails_is_logged_and_comes_again(
+    reaper: Reaper, caplog: pytest.LogCaptureFixture
+) -> None:
+    patient = Patient(reap_interval=0.01)
+    maintain, patient.maintain = patient.maintain, lambda: 1 / 0  # type: ignore[method-assign]
+    reaper.watch(patient)
+    while not caplog.records:
+        pass
+    patient.maintain = maintain  # type: ignore[method-assign]
+    assert patient.passes.acquire(timeout=PATIENCE)
+    assert caplog.messages[0] == "Upkeep of pool 'patient' failed; the next pass tries again."
+
+
+def test_the_thread_inherits_nothing_of_the_request_that_started_it(reaper: Reaper) -> None:
+    variable = contextvars.ContextVar[str]("variable")
+    variable.set("of one request")
+    patient = Patient(reap_interval=0.01)
+    reaper.watch(patient)
+    assert patient.passes.acquire(timeout=PATIENCE)
+    assert variable not in patient.context
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again_at_the_next_connection(
+    reaper: Reaper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make()
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reaper_module.threading.Thread, "start", fail)
+        borrow(pool)  # It works without.
+    assert reaper._thread is None
+    assert caplog.messages == ["The upkeep thread could not be started."]
+    pool.checkout().discard()
+    borrow(pool)
+    assert reaper._thread is not None
+    pool.close()
+
+
+def test_stop_forgets_every_pool_and_ends_the_thread(reaper: Reaper) -> None:
+    patient = Patient()
+    reaper.watch(patient)
+    thread = reaper._thread
+    reaper.stop(PATIENCE)
+    assert thread is not None
+    assert not thread.is_alive()
+
+
+def test_stop_on_the_thread_itself_does_not_wait_for_it(reaper: Reaper) -> None:
+    patient = Patient(reap_interval=0.01)
+    patient.maintain = lambda: (reaper.stop(PATIENCE), patient.passes.release())[1]  # type: ignore[method-assign]
+    reaper.watch(patient)
+    thread = reaper._thread
+    assert patient.passes.acquire(timeout=PATIENCE)
+    await_end(thread)

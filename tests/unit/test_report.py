@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import pytest
+
+from django_connmgr import PoolTimeout
+from django_connmgr._pool.owner import current_owner
+from django_connmgr._pool.report import describe_exhaustion
+from django_connmgr.testing import FakeDriver, ManualClock
+
+from .conftest import MakePool
+from .helpers import Borrower, Pool, Worker
+
+
+def timeout_message(pool: Pool) -> str:
+    with pytest.raises(PoolTimeout) as caught:
+        pool.checkout(timeout=0)
+    return str(caught.value)
+
+
+def test_a_timeout_names_the_pool_its_numbers_and_who_holds_its_connections(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(max_size=2)
+    older = pool.checkout()
+    clock.advance(2.5)
+    current_owner().activity = "GET /orders/"
+    newer = pool.checkout()
+    older.slot.used_at = older.pool.now()
+    clock.advance(1)
+    try:
+        assert timeout_message(pool).splitlines() == [
+            (
+                "No connection from pool 'test' within 0.0 s: size=2 of max_size=2 "
+                "(0 connecting, 0 idle, 2 leased, 0 in maintenance), 0 others waiting, pool open."
+            ),
+            "Oldest holders:",
+            "  thread 'MainThread' (alive), held for 3.5 s, idle for 1.0 s, in GET /orders/",
+            "  thread 'MainThread' (alive), held for 1.0 s, idle for 1.0 s, in GET /orders/",
+            (
+                "Hold connections for less time (with_connection(), release_connection()), "
+                "or raise max_size."
+            ),
+        ]
+    finally:
+        current_owner().activity = ""
+    older.release()
+    newer.release()
+
+
+def test_the_five_oldest_holders_are_named_and_the_others_counted(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(max_size=7, max_connecting=7)
+    leases = []
+    for _ in range(7):
+        leases.append(pool.checkout())
+        clock.advance(1)
+    lines = timeout_message(pool).splitlines()
+    assert [line.split(", ")[1] for line in lines[2:7]] == [
+        f"held for {seconds}.0 s" for seconds in (7, 6, 5, 4, 3)
+    ]
+    assert lines[7] == "  and 2 more"
+    for lease in leases:
+        lease.release()
+
+
+def test_a_timeout_says_how_long_it_waited_and_how_many_others_wait(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(max_size=1, timeout=100)
+    lease = pool.checkout()
+    impatient = Worker(lambda: pool.checkout(timeout=5))
+    clock.await_waiters()
+    other = Borrower(pool)
+    clock.await_waiters()
+    clock.advance(5)
+    with pytest.raises(PoolTimeout, match=r"within 5\.0 s.* 1 others waiting"):
+        impatient.result()
+    lease.release()
+    other.give_back()
+
+
+def test_a_shared_lease_is_held_by_nobody_in_particular(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1)
+    lease = pool.checkout()
+    lease.share()
+    assert timeout_message(pool).splitlines()[1:3] == ["Oldest holders:", "  an unknown thread"]
+    lease.release()
+
+
+def test_a_holder_that_is_dead_is_said_to_be(make_pool: MakePool) -> None:
+    """Nobody should ever see it; if somebody does, it says what to look for."""
+    pool = make_pool()
+    lease = pool.checkout()
+    owner = Worker(current_owner).result()
+    message = describe_exhaustion(pool.stats(), [(owner, 0.0, 0.0)], 1.0, 1.0)
+    assert "  thread 'worker' (dead), held for 1.0 s, idle for 1.0 s\n" in message
+    lease.release()
+
+
+def test_where_everybody_connects_the_advice_is_to_look_at_the_server(
+    make_pool: MakePool, driver: FakeDriver
+) -> None:
+    pool = make_pool(max_size=1)
+    messages: list[str] = []
+    driver.on_connect = lambda: messages.append(timeout_message(pool))
+    pool.checkout().release()
+    assert messages[0].splitlines()[-1] == (
+        "Connecting to the server takes too long; see whether it can be reached."
+    )
+
+
+def test_the_last_connect_that_failed_is_the_cause_of_a_timeout(
+    make_pool: MakePool, driver: FakeDriver
+) -> None:
+    pool = make_pool(max_size=2)
+    lease = pool.checkout()
+
+    def refuse() -> None:
+        raise OSError("no route")
+
+    driver.on_connect = refuse
+    with pytest.raises(OSError):
+        pool.checkout()
+    pool.resize(1)
+    with pytest.raises(PoolTimeout) as caught:
+        pool.checkout(timeout=0)
+    assert repr(caught.value.__cause__) == "OSError('no route')"
+    lease.release()
+
+
+def test_a_connect_that_succeeds_ends_the_story(make_pool: MakePool, driver: FakeDriver) -> None:
+    pool = make_pool(max_size=1)
+
+    def refuse() -> None:
+        raise OSError("no route")
+
+    driver.on_connect = refuse
+    with pytest.raises(OSError):
+        pool.checkout()
+    driver.on_connect = lambda: None
+    lease = pool.checkout()
+    with pytest.raises(PoolTimeout) as caught:
+        pool.checkout(timeout=0)
+    assert caught.value.__cause__ is None
+    lease.release()
+
+
+def test_a_cause_keeps_nothing_alive(make_pool: MakePool, driver: FakeDriver) -> None:
+    """It has no traceback, whose frames would hold their callers' variables."""
+    pool = make_pool()
+
+    def refuse() -> None:
+        raise OSError("no route")
+
+    driver.on_connect = refuse
+    with pytest.raises(OSError):
+        pool.checkout()
+    kept = pool._connect_error
+    assert kept is not None
+    assert (kept.__traceback__, kept.__context__) == (None, None)
+
+
+def test_an_error_that_cannot_be_made_again_is_told_in_words(
+    make_pool: MakePool, driver: FakeDriver
+) -> None:
+    class DifficultError(Exception):
+        def __init__(self, code: int, *, server: str) -> None:
+            super().__init__(f"{server} says {code}")
+
+    def refuse() -> None:
+        raise DifficultError(7, server="db")
+
+    pool = make_pool()
+    driver.on_connect = refuse
+    with pytest.raises(DifficultError):
+        pool.checkout()
+    assert repr(pool._connect_error) == "PoolError('db says 7')"
