@@ -1,0 +1,42 @@
+"""The unit of work that the calling code belongs to."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+
+from ._pool.unit import Unit, current_unit
+
+#: Units of ASGI requests, by what asgiref makes for each. Django up to 5.2 sends
+#: ``request_started`` from a task of its own, whose context variables end with it, so
+#: the request itself would not see its unit in ``current_unit``.
+_units: WeakKeyDictionary[ThreadSensitiveContext, Unit] = WeakKeyDictionary()
+#: Whether there has ever been one.
+_has_units = False
+
+
+def find_unit() -> Unit | None:
+    """The innermost unit of work here; ``None`` outside of all."""
+    unit = current_unit.get()
+    if _has_units and (unit is None or not unit.is_request):
+        context = SyncToAsync.thread_sensitive_context.get(None)
+        request = _units.get(context) if context is not None else None
+        # The server itself may work in a unit, as ``runserver`` does: the request's is inside.
+        if request is not None and (unit is None or request.parent is unit):
+            return request
+    return unit
+
+
+def set_request_unit(unit: Unit) -> None:
+    """A request begins.
+
+    Its unit stays with it after its end, for threads that the request leaves behind: what
+    they lease then is given back as soon as they do not use it.
+    """
+    global _has_units  # noqa: PLW0603 - faster to ask than the dictionary
+    current_unit.set(unit)
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    if context is not None:
+        _has_units = True
+        _units[context] = unit

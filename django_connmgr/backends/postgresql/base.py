@@ -1,0 +1,68 @@
+"""``ENGINE = "django_connmgr.backends.postgresql"``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from django.db.backends.postgresql import base as stock
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from ..base import PooledWrapper
+from ..holding import MOMENT
+from ..physical import Physical, PhysicalDriver
+
+#: The least that libpq takes for ``connect_timeout``, in seconds.
+LEAST_CONNECT_TIMEOUT = 2
+
+
+def _driver_class() -> type[PhysicalDriver]:
+    if is_psycopg3:
+        from .psycopg3 import Psycopg3Driver
+
+        return Psycopg3Driver
+    from .psycopg2 import Psycopg2Driver
+
+    return Psycopg2Driver
+
+
+class PooledPostgreSQL(PooledWrapper):
+    """Mixed in before any wrapper that is built on Django's for PostgreSQL."""
+
+    driver_class = _driver_class()
+
+    #: Django's own pool, which stays unused: to the stock methods there is none.
+    pool: ClassVar[None] = None
+
+    def bound_connect(self, params: dict[str, Any], timeout: float) -> None:
+        params.setdefault("connect_timeout", max(math.ceil(timeout), LEAST_CONNECT_TIMEOUT))
+
+    def _connect_here(self, timeout: float) -> Physical:
+        physical = super()._connect_here(timeout)
+        role = self.settings_dict["OPTIONS"].get("assume_role")
+        if role:
+            physical.session["role"] = role
+        return physical
+
+    def forget_session(self) -> None:
+        super().forget_session()
+        # Wrappers of django-tenants are built on this one and remember their search path.
+        if getattr(self, "search_path_set_schemas", None) is not None:
+            self.search_path_set_schemas = None
+
+    def ensure_timezone(self) -> bool:
+        """As stock: this connection gets the time zone now, the others are opened anew."""
+        pool = self.connection_pool
+        if pool is not None:
+            pool.recycle()
+        if self.connection is None:
+            return False
+        self.begin_hold(MOMENT)
+        try:
+            return bool(self._configure_timezone(self.connection))  # type: ignore[attr-defined]
+        finally:
+            self.end_hold(MOMENT)
+
+
+class DatabaseWrapper(PooledPostgreSQL, stock.DatabaseWrapper):
+    """Django's PostgreSQL backend on pooled connections."""

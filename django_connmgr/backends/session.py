@@ -1,0 +1,55 @@
+"""Which statements leave something behind in the session of the server."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# A statement that starts like this changes the session, unless it says LOCAL: the first of
+# the text or one after a semicolon, perhaps after comments.
+_STARTS = re.compile(
+    r"(?:\A|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+    r"(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|LISTEN\b|UNLISTEN\b|PREPARE\b"
+    r"|DEALLOCATE\b|DISCARD\b|LOAD\b|PRAGMA\b|ATTACH\b|DETACH\b|BEGIN\b|START\s+TRANSACTION\b"
+    r"|CREATE\s+(?:OR\s+REPLACE\s+)?(?:GLOBAL\s+|LOCAL\s+)?TEMP(?:ORARY)?\b"
+    r"|DECLARE\b.*\bWITH\s+HOLD\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+# So does one that has this anywhere: functions, SELECT INTO TEMP, temporary things by name.
+_ANYWHERE = re.compile(
+    r"\bpg_(?:try_)?advisory_(?:lock|unlock)"
+    r"|\bset_config\s*\((?![^()]*,\s*(?:true|'t(?:rue)?')\s*\))"
+    r"|\bINTO\s+(?:LOCAL\s+)?TEMP(?:ORARY)?\b|\bCREATE\b.*\bpg_temp\s*\.",
+    re.IGNORECASE | re.DOTALL,
+)
+#: Statements differ by their parameters only, which are not in the text, so a program has
+#: few; longer ones (bulk inserts) are not worth remembering.
+_REMEMBERED = 2048
+_LONGEST = 4096
+
+#: What was found out about statements, by their text.
+known: dict[str, bool] = {}
+
+
+def touches_session(sql: Any) -> bool:
+    """Whether ``sql`` changes what the next statements of the session see or hold.
+
+    True, to be safe, for what is composed and cannot be read here without a connection.
+    """
+    if isinstance(sql, str):
+        found = _look(sql[:_LONGEST])
+        if len(sql) <= _LONGEST:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[sql] = found
+        return found
+    if isinstance(sql, bytes):
+        return _look(sql[:_LONGEST].decode("latin-1"))
+    try:
+        return _look(sql.as_string(None))
+    except Exception:
+        return True
+
+
+def _look(sql: str) -> bool:
+    return _STARTS.search(sql) is not None or _ANYWHERE.search(sql) is not None

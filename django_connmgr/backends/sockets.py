@@ -1,0 +1,75 @@
+"""What engines do with the socket under a connection, behind the driver's back."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterable
+
+#: Keeps what a forked child must never touch, finalise or close.
+_inherited: list[object] = []
+
+
+def is_readable(fd: int, timeout: float = 0.0) -> bool:
+    """Whether something arrives on ``fd``, be it bytes or the end, within ``timeout`` seconds."""
+    timeout = max(timeout, 0.0)  # What is left until a deadline; negative would mean for ever.
+    if not hasattr(select, "poll"):  # Windows, where any descriptor fits ``select()``.
+        return bool(select.select([fd], [], [], timeout)[0])
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)  # Hang-ups and errors are always reported.
+    return bool(poll.poll(timeout * 1000))
+
+
+def watch(fd: int) -> Callable[[int], object] | None:
+    """What tells, when called with 0, whether something has arrived on ``fd`` by now.
+
+    ``None`` on Windows, which cannot; and made anew at each call in ``is_readable()``,
+    because only who owns the connection may call this one.
+    """
+    if not hasattr(select, "poll"):
+        return None
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return poll.poll
+
+
+def await_hangups(fds: Iterable[int], timeout: float) -> None:
+    """Wait until the other ends have hung up, all within ``timeout`` seconds; close ``fds``.
+
+    They are duplicates of sockets that the driver closed after saying goodbye, so all
+    that can still arrive is the end.
+    """
+    deadline = time.monotonic() + timeout
+    for fd in fds:
+        try:
+            while is_readable(fd, max(deadline - time.monotonic(), 0.0)):
+                if not os.read(fd, 4096):
+                    break
+        except OSError:
+            pass  # Reset: the other end is gone too.
+        finally:
+            os.close(fd)
+
+
+def disown(fd: int, connection: object) -> None:
+    """In a forked child: put ``/dev/null`` in the place of an inherited socket.
+
+    The descriptor is shared with the parent, and so is the session with the server: a
+    goodbye from here would end the parent's. The connection object is kept alive, so
+    that no finaliser runs on a structure that a thread of the parent may have been
+    changing when the process forked.
+    """
+    _inherited.append(connection)
+    if fd < 0:
+        return
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        os.dup2(null, fd, inheritable=False)
+    finally:
+        os.close(null)
+
+
+def keep(connection: object) -> None:
+    """In a forked child: never finalise this."""
+    _inherited.append(connection)

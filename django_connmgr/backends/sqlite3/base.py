@@ -1,0 +1,58 @@
+"""``ENGINE = "django_connmgr.backends.sqlite3"``."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from django.db.backends.sqlite3 import base as stock
+
+from ..._pool.driver import ConnectionState
+from .. import sockets
+from ..base import PooledWrapper
+from ..physical import PhysicalDriver
+
+
+class SQLiteDriver(PhysicalDriver):
+    """A file has no other end: it neither hangs up nor answers. But code may close it."""
+
+    restored = ("isolation_level", "row_factory", "text_factory")
+
+    def is_silent(self, raw: sqlite3.Connection) -> bool:
+        return self.state_of(raw) is not ConnectionState.UNUSABLE
+
+    def ping(self, raw: sqlite3.Connection, timeout: float) -> bool:  # noqa: ARG002
+        try:
+            raw.execute("SELECT 1")
+        except sqlite3.Error:
+            return False
+        return True
+
+    def state_of(self, raw: sqlite3.Connection) -> ConnectionState:
+        try:
+            is_in_transaction = raw.in_transaction
+            raw.total_changes  # noqa: B018 - raises if the connection is closed
+        except sqlite3.Error:
+            return ConnectionState.UNUSABLE
+        return ConnectionState.IN_TRANSACTION if is_in_transaction else ConnectionState.IDLE
+
+    def close_all(self, raws: list[sqlite3.Connection], *, linger: bool) -> None:  # noqa: ARG002
+        for raw in raws:
+            raw.close()
+
+    def disown(self, raw: sqlite3.Connection) -> None:
+        # https://sqlite.org/howtocorrupt.html: a child must not even close it.
+        sockets.keep(raw)
+
+
+class PooledSQLite(PooledWrapper):
+    """Mixed in before any wrapper that is built on Django's for SQLite."""
+
+    driver_class = SQLiteDriver
+
+    def can_be_pooled(self) -> bool:
+        # An in-memory database ends with its connection.
+        return not self.is_in_memory_db()  # type: ignore[attr-defined]
+
+
+class DatabaseWrapper(PooledSQLite, stock.DatabaseWrapper):
+    """Django's SQLite backend on pooled connections."""

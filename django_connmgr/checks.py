@@ -1,0 +1,88 @@
+"""System checks. ``docs/checks.md`` explains each of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.core import checks
+from django.db import connections
+
+from .backends.base import PooledWrapper
+from .conf import PoolOptions, parse_pool_options
+
+#: Which check a problem with the options is.
+_IDS = {"unknown": "connmgr.E001", "value": "connmgr.E002", "conflict": "connmgr.E003"}
+
+
+def check_pool_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """E001 unknown option, E002 wrong value, E003 options that contradict each other."""
+    return [
+        checks.Error(
+            f"DATABASES[{alias!r}]: {problem.message}", hint=problem.hint, id=_IDS[problem.kind]
+        )
+        for alias, settings in _pooled_aliases()
+        for problem in parse_pool_options(settings["OPTIONS"].get("pool", True))[1]
+    ]
+
+
+def check_max_age(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """E004: ``CONN_MAX_AGE`` and a pool."""
+    return [
+        checks.Error(
+            f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {settings['CONN_MAX_AGE']!r}; "
+            f"a pooled connection outlives requests anyway.",
+            hint="Remove CONN_MAX_AGE, and set OPTIONS['pool']['max_lifetime'] or 'max_idle' "
+            "to bound the life of connections.",
+            id="connmgr.E004",
+        )
+        for alias, settings in _pooled_aliases()
+        if settings["CONN_MAX_AGE"] != 0 and _options(settings) is not None
+    ]
+
+
+def check_server_threads(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """W002: more threads serve requests than there are connections for them."""
+    messages: list[checks.CheckMessage] = []
+    for source, threads in _server_threads():
+        for alias, settings in _pooled_aliases():
+            options = _options(settings)
+            if options is None or options.max_size is None or options.max_size >= threads:
+                continue
+            messages.append(
+                checks.Warning(
+                    f"{source} starts {threads} threads in each process, and the pool of "
+                    f"{alias!r} has max_size={options.max_size}: threads may have to wait "
+                    f"for each other's connections.",
+                    hint=f"Set OPTIONS['pool']['max_size'] to {threads} or more, or hold "
+                    "connections only in with_connection() blocks.",
+                    id="connmgr.W002",
+                )
+            )
+    return messages
+
+
+IN_APP = (check_pool_options, check_max_age, check_server_threads)
+
+
+def _pooled_aliases() -> Iterator[tuple[str, dict[str, Any]]]:
+    for alias in connections:
+        wrapper = connections[alias]
+        if isinstance(wrapper, PooledWrapper) and wrapper.can_be_pooled():
+            yield alias, connections.settings[alias]
+
+
+def _options(settings: dict[str, Any]) -> PoolOptions | None:
+    return parse_pool_options(settings["OPTIONS"].get("pool", True))[0]
+
+
+def _server_threads() -> Iterator[tuple[str, int]]:
+    """Servers whose number of threads shows in the environment."""
+    match = re.search(r"--threads[= ]\s*(\d+)", os.environ.get("GUNICORN_CMD_ARGS", ""))
+    if match:
+        yield "GUNICORN_CMD_ARGS", int(match[1])
+    threads = os.environ.get("ASGI_THREADS", "")
+    if threads.isdecimal():
+        yield "ASGI_THREADS", int(threads)

@@ -1,0 +1,293 @@
+"""What users call: leasing and releasing by hand, and the pools of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import TransactionManagementError
+from django.utils.asyncio import async_unsafe
+
+from ._pool.pool import ConnectionPool
+
+logger = logging.getLogger("django_connmgr.connections")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: For functions that act on the calling thread, which on a running event loop is not the one
+#: where the ORM leases.
+_ON_A_LOOP = (
+    "{0}() acts on the connections of the thread that calls it, and an event loop's has none: "
+    "the ORM works in another. {1}"
+)
+
+
+class Block(AbstractContextManager[Any, None], AbstractAsyncContextManager[Any, None]):
+    """Begins and ends with ``with`` or ``async with``, or with a function, sync or async."""
+
+    def __call__(self, function: F) -> F:
+        refuse_generator(function, type(self).__name__)
+        block = self._around(function)
+        if iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run_async(*args: Any, **kwargs: Any) -> Any:
+                async with block():
+                    return await function(*args, **kwargs)
+
+            return cast(F, run_async)
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with block():
+                return function(*args, **kwargs)
+
+        return cast(F, run)
+
+    def _around(self, function: Callable[..., Any]) -> Callable[[], Self]:  # noqa: ARG002
+        """Makes the block of each call; the same one if it remembers nothing in between."""
+        return lambda: self
+
+
+class with_connection(Block):  # noqa: N801 - used like a function, as ``contextlib.suppress``
+    """Hold a connection for as long as a block or a function runs, and no longer.
+
+    Yields ``connections[using]``. Blocks nest, and the outermost gives back what it took:
+    a connection that was leased before the block stays leased after it. Nothing takes the
+    connection away inside. ``timeout`` (seconds) replaces the pool's for this checkout;
+    raises ``PoolTimeout`` when it is over. As Active Record's ``with_connection``.
+
+    ``async with`` and async functions hold the connection in the thread where the ORM of
+    that task runs, so use the ORM's async methods or ``sync_to_async`` inside.
+    """
+
+    def __init__(self, using: str = DEFAULT_DB_ALIAS, *, timeout: float | None = None) -> None:
+        self.using = using
+        self.timeout = timeout
+
+    def __enter__(self) -> BaseDatabaseWrapper:
+        wrapper = connections[self.using]
+        if hasattr(wrapper, "enter_block"):
+            wrapper.enter_block(self.timeout)
+        return wrapper
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        wrapper = connections[self.using]
+        if hasattr(wrapper, "exit_block"):
+            wrapper.exit_block()
+
+    async def __aenter__(self) -> BaseDatabaseWrapper:
+        has_entered = False
+
+        def enter() -> BaseDatabaseWrapper:
+            nonlocal has_entered
+            wrapper = self.__enter__()
+            has_entered = True
+            return wrapper
+
+        def leave() -> None:
+            if has_entered:
+                self.__exit__(None, None, None)
+
+        try:
+            return await sync_to_async(enter)()
+        except BaseException:
+            # Cancelled while ``enter`` was on its way: it may still succeed, in a thread
+            # that runs one call after the other. Whatever it took is given back after it.
+            await asyncio.shield(sync_to_async(leave)())
+            raise
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.shield(sync_to_async(self.__exit__)(None, None, None))
+
+
+def refuse_generator(function: Callable[..., Any], decorator: str) -> None:
+    """A generator function returns at once, and would run when the decorator's work is over."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"@{decorator}() does nothing for the generator {function.__qualname__}(); "
+            f"use 'with {decorator}():' inside it."
+        )
+
+
+@async_unsafe(
+    _ON_A_LOOP.format(
+        "lease_connection",
+        "Use 'async with with_connection():' or sync_to_async(lease_connection)().",
+    )
+)
+def lease_connection(using: str = DEFAULT_DB_ALIAS) -> BaseDatabaseWrapper:
+    """Lease a connection for this thread until it is released; returns ``connections[using]``.
+
+    Also inside ``with_connection()``, whose end then leaves it leased. Raises ``PoolTimeout``
+    if there is none in time. As Active Record's ``lease_connection``.
+    """
+    wrapper = connections[using]
+    if hasattr(wrapper, "keep_lease"):
+        wrapper.keep_lease()
+    else:
+        wrapper.ensure_connection()
+    return wrapper
+
+
+@async_unsafe(_ON_A_LOOP.format("release_connection", "Use sync_to_async(release_connection)()."))
+def release_connection(using: str = DEFAULT_DB_ALIAS) -> bool:
+    """Give this thread's connection back; true if there was one and it went.
+
+    Does nothing inside ``atomic`` or a ``with_connection()`` block. What autocommit being off
+    left uncommitted is rolled back, as at the end of a request.
+    """
+    return _release(connections[using])
+
+
+def _release(wrapper: BaseDatabaseWrapper) -> bool:
+    return bool(hasattr(wrapper, "release_lease") and wrapper.release_lease())
+
+
+@async_unsafe(_ON_A_LOOP.format("release_connections", "Use sync_to_async(release_connections)()."))
+def release_connections() -> int:
+    """``release_connection()`` for every alias that this thread has used; returns how many went.
+
+    An alias that fails is logged and does not keep the others.
+    """
+    return release_everything()
+
+
+def release_everything() -> int:
+    """As ``release_connections()``, also on an event loop, where there is nothing to release.
+
+    For our own callers, who end whatever ends and cannot choose where.
+    """
+    released = 0
+    for wrapper in connections.all(initialized_only=True):
+        try:
+            released += _release(wrapper)
+        except Exception:
+            logger.exception("Could not release the connection of %r.", wrapper.alias)
+    return released
+
+
+class released(Block):  # noqa: N801 - used like a function
+    """Give connections back now, around slow work that is not the database's.
+
+    ``using`` is an alias, or ``None`` for all. The next query leases again, in the block or
+    after it. Raises ``TransactionManagementError`` inside a transaction. ``async with`` and
+    async functions give back what the thread leases where the ORM of that task runs.
+    """
+
+    def __init__(self, using: str | None = None) -> None:
+        self.using = using
+
+    @async_unsafe(_ON_A_LOOP.format("released", "Use 'async with released():'."))
+    def __enter__(self) -> None:
+        self._give_back()
+
+    async def __aenter__(self) -> None:
+        await sync_to_async(self._give_back)()
+
+    def _give_back(self) -> None:
+        using = self.using
+        aliases = [using] if using is not None else [w.alias for w in connections.all(True)]
+        for alias in aliases:
+            wrapper = connections[alias]
+            if wrapper.in_atomic_block or (
+                hasattr(wrapper, "has_transaction") and wrapper.has_transaction()
+            ):
+                raise TransactionManagementError(
+                    f"released() would lose the open transaction on {alias!r}. Do the slow work "
+                    f"before or after the transaction, or in transaction.on_commit()."
+                )
+        for alias in aliases:
+            wrapper = connections[alias]
+            if hasattr(wrapper, "suspend_lease"):
+                wrapper.suspend_lease()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """The next query leases again, and nothing else."""
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """As ``__exit__()``."""
+
+
+@contextmanager
+def dedicated(using: str = DEFAULT_DB_ALIAS) -> Iterator[BaseDatabaseWrapper]:
+    """A connection of its own, outside the pool and its limit, closed at the end of the block.
+
+    For what keeps a connection for good: LISTEN, session advisory locks. Yields a wrapper
+    like ``connections[using]``, which Django's routers do not know: use its ``cursor()``.
+    """
+    pooled = connections[using]
+    wrapper = pooled.copy()
+    pool = getattr(pooled, "connection_pool", None)
+    if pool is not None:
+        cast(Any, wrapper).is_dedicated = True
+        pool.count_dedicated(+1)
+    try:
+        yield wrapper
+    finally:
+        try:
+            wrapper.close()
+        finally:
+            if pool is not None:
+                pool.count_dedicated(-1)
+
+
+class Pools(Mapping[str, ConnectionPool[Any]]):
+    """The pools of this process, by alias: every alias of ``DATABASES`` that is pooled.
+
+    Asking for one makes it, which opens no connection and starts no thread.
+    """
+
+    def __getitem__(self, alias: str) -> ConnectionPool[Any]:
+        if alias in connections:
+            pool = getattr(connections[alias], "connection_pool", None)
+            if pool is not None:
+                return cast("ConnectionPool[Any]", pool)
+        raise KeyError(
+            f"{alias!r} has no pool; the aliases with one are: {', '.join(self) or 'none'}."
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return (
+            alias
+            for alias in connections
+            if getattr(connections[alias], "connection_pool", None) is not None
+        )
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<Pools {dict(self)!r}>"
+
+
+pools = Pools()

@@ -1,0 +1,72 @@
+"""Show the pools of this process, which has just begun: what is configured."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from ..._pool.stats import PoolStats
+from ...connections import pools
+
+_COLUMNS = (
+    "pool",
+    "status",
+    "size",
+    "connecting",
+    "idle",
+    "leased",
+    "maint.",
+    "waiting",
+    "timeouts",
+)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="Print every number, as JSON.")
+
+
+def run(options: dict[str, Any]) -> str:
+    snapshots = [pool.stats() for pool in pools.values()]
+    if options["json"]:
+        return json.dumps({stats.name: _as_json(stats) for stats in snapshots}, indent=2)
+    if not snapshots:
+        return (
+            "No alias of DATABASES is pooled. Set its ENGINE to "
+            "'django_connmgr.backends.postgresql' or another of django_connmgr's."
+        )
+    return _table([_COLUMNS, *(_row(stats) for stats in snapshots)])
+
+
+def _row(stats: PoolStats) -> tuple[str, ...]:
+    limit = "no limit" if stats.max_size is None else str(stats.max_size)
+    return (
+        stats.name,
+        stats.status,
+        f"{stats.size} of {limit}",
+        str(stats.connecting),
+        str(stats.idle),
+        str(stats.leased),
+        str(stats.maintenance),
+        str(stats.waiting),
+        str(stats.timeouts),
+    )
+
+
+def _as_json(stats: PoolStats) -> dict[str, Any]:
+    values = {field.name: getattr(stats, field.name) for field in fields(stats)}
+    return {**values, "closed": dict(stats.closed)}
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need to be: words to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index < 3 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

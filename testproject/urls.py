@@ -1,0 +1,12 @@
+"""URLs of the example project."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+from .status import pool_status
+
+urlpatterns = [
+    path("pool/", pool_status),
+    path("", include("testproject.shop.urls")),
+]

@@ -1,0 +1,136 @@
+"""When a connection goes back, and when it must not."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, connection, connections, transaction
+from psycopg.pq import TransactionStatus
+
+from django_connmgr import release_connection, release_connections
+from testproject.shop.models import Customer
+
+from .conftest import Pool, PoolOf
+from .server import Server
+from .threads import ask, in_a_thread
+
+
+@pytest.mark.parametrize(
+    "release",
+    [
+        lambda wrapper: wrapper.close(),
+        lambda wrapper: close_old_connections(),
+        lambda wrapper: release_connections(),
+        lambda wrapper: release_connection(),
+        lambda wrapper: request_finished.send(None),
+        lambda wrapper: request_started.send(None),
+    ],
+    ids=["close", "close_old", "release_all", "release", "request_finished", "request_started"],
+)
+def test_the_connection_is_idle_afterwards(pool: Pool, release: object) -> None:
+    backend = ask()
+    assert callable(release)
+    release(connections["default"])
+    assert connection.connection is None
+    assert (pool.stats().idle, pool.stats().leased) == (1, 0)
+    assert in_a_thread(ask) == backend
+
+
+@pytest.mark.parametrize(
+    "release",
+    [close_old_connections, release_connections, lambda: request_finished.send(None)],
+    ids=["close_old", "release_all", "request_finished"],
+)
+def test_a_transaction_is_left_alone(pool: Pool, release: object) -> None:
+    assert callable(release)
+    with transaction.atomic():
+        Customer.objects.create(name="Ada")
+        backend = ask()
+        release()
+        assert ask() == backend
+        assert pool.stats().leased == 1
+    assert Customer.objects.get().name == "Ada"
+
+
+def test_a_forgotten_transaction_is_rolled_back_and_the_next_borrower_is_clean(
+    pool_of: PoolOf,
+) -> None:
+    pool = pool_of(max_size=1)
+    transaction.set_autocommit(False)
+    Customer.objects.create(name="forgotten")
+    backend = ask()
+    close_old_connections()
+
+    def borrow() -> tuple[int, bool, bool, int]:
+        customers = Customer.objects.count()
+        raw = connection.connection
+        return ask(), raw.autocommit, connection.get_autocommit(), customers
+
+    assert in_a_thread(borrow) == (backend, True, True, 0)
+    assert pool.stats().opened == 1
+
+
+def test_what_a_borrower_set_on_the_driver_is_undone(pool_of: PoolOf) -> None:
+    pool_of(max_size=1)
+    connection.ensure_connection()
+    raw = connection.connection
+    raw.isolation_level, raw.read_only, raw.prepare_threshold = 4, True, 1
+    before = raw.row_factory
+    raw.row_factory = dict
+    connection.close()
+    connection.ensure_connection()
+    assert connection.connection is raw
+    assert (raw.isolation_level, raw.read_only, raw.prepare_threshold) == (None, None, None)
+    assert raw.row_factory is before
+    assert raw.info.transaction_status == TransactionStatus.IDLE
+
+
+def test_a_connection_the_user_broke_is_not_lent_again(pool: Pool) -> None:
+    backend = ask()
+    connection.connection.close()
+    connection.close()
+    assert ask() != backend
+    assert dict(pool.stats().closed) == {"unusable": 1}
+
+
+def test_an_unread_result_is_not_left_to_the_next_borrower(pool: Pool) -> None:
+    connection.ensure_connection()
+    backend = connection.connection.info.backend_pid
+    connection.connection.pgconn.send_query(b"SELECT 1")
+    connection.close()
+    assert ask() != backend
+    assert dict(pool.stats().closed) == {"unusable": 1}
+
+
+def test_one_aliass_failure_never_stops_the_others(
+    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = pool_of("default"), pool_of("second")
+
+    def fail() -> bool:
+        raise ValueError("broken")
+
+    ask()
+    ask(using="second")
+    with monkeypatch.context() as patch:
+        patch.setattr(connections["default"], "release_lease", fail)
+        assert release_connections() == 1
+    assert (first.stats().leased, second.stats().leased) == (1, 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Could not release the connection of 'default'."
+    ]
+
+
+@pytest.mark.parametrize("release", [close_old_connections, release_connections])
+def test_a_server_that_broke_off_in_a_transaction_stops_no_release(
+    pool_of: PoolOf, server: Server, release: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert callable(release)
+    pools = [pool_of("default"), pool_of("second")]
+    for alias in ("default", "second"):
+        transaction.set_autocommit(False, using=alias)
+        server.kill({ask(using=alias)})
+    release()
+    assert [pool.stats().leased for pool in pools] == [0, 0]
+    assert [dict(pool.stats().closed) for pool in pools] == [{"reset_failed": 1}] * 2
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
