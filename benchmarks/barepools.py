@@ -1,0 +1,101 @@
+"""Pools without Django and without a server: what a checkout costs, and nothing else.
+
+Each lends connections to nowhere, which answer what its pool asks of a connection when it
+is lent and taken back: what state it is in. None of them makes a round trip of its own
+accord. They are called as a framework calls them: by the two cheapest public calls.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class BarePool:
+    """A pool with all of its connections open."""
+
+    take: Callable[[], Any]
+    give: Callable[[Any], object]
+    close: Callable[[], object]
+
+
+def fill(pool: BarePool, size: int) -> BarePool:
+    """Make it open all its connections, now."""
+    for item in [pool.take() for _ in range(size)]:
+        pool.give(item)
+    return pool
+
+
+def connmgr_pool(size: int) -> BarePool:
+    from django_connmgr._pool.limits import Limits
+    from django_connmgr._pool.pool import ConnectionPool
+    from django_connmgr._pool.slot import Lease
+    from django_connmgr.testing import FakeDriver
+
+    pool = ConnectionPool("bare", FakeDriver(), Limits(max_size=size, timeout=30.0))
+    return fill(BarePool(pool.checkout, Lease.release, pool.close), size)
+
+
+def psycopg_pool(size: int) -> BarePool:
+    from psycopg.pq import TransactionStatus
+    from psycopg_pool import ConnectionPool
+
+    class Line:
+        transaction_status = TransactionStatus.IDLE
+
+    class Nowhere:
+        """Has what the pool uses of a connection."""
+
+        def __init__(self) -> None:
+            self.pgconn = Line()
+
+        @classmethod
+        def connect(cls, conninfo: str, **kwargs: Any) -> Nowhere:  # noqa: ARG003
+            return cls()
+
+        def close(self) -> None:
+            pass
+
+    pool: Any = ConnectionPool(
+        min_size=size,
+        max_size=size,
+        connection_class=Nowhere,
+        open=False,
+    )
+    pool.open(wait=True)
+    return BarePool(pool.getconn, pool.putconn, pool.close)
+
+
+def queue_pool(size: int) -> BarePool:
+    from sqlalchemy.pool import QueuePool
+
+    class Nowhere:
+        def rollback(self) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    connect: Any = Nowhere
+    pool = QueuePool(connect, pool_size=size, max_overflow=0)
+    return fill(BarePool(pool.connect, operator.methodcaller("close"), pool.dispose), size)
+
+
+def lock_and_deque(size: int) -> BarePool:
+    """The least that a pool can do: no waiting, no state, no deadline."""
+    lock, idle = threading.Lock(), deque(object() for _ in range(size))
+
+    def take() -> object:
+        with lock:
+            return idle.pop()
+
+    def give(item: object) -> None:
+        with lock:
+            idle.append(item)
+
+    return BarePool(take, give, idle.clear)

@@ -1,0 +1,75 @@
+"""How a contestant is used by code that makes queries."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from .contestants import Wish
+from .project import databases, set_up
+from .scenario import Stage
+from .server import Address
+
+
+@dataclass(frozen=True)
+class Client:
+    #: ``SELECT 1``, on a connection that is there or is taken for it.
+    query: Callable[[], object]
+    #: A request, of which Django's own signals tell at both ends.
+    request: Callable[[], AbstractContextManager[None]]
+
+
+def make_client(stage: Stage, wish: Wish, server: Address | None = None) -> Client:
+    """The stage's contestant, ready for use, at ``server`` or at the stage's own."""
+    server = server or stage.server
+    if stage.contestant.database is None:
+        return Client(_bare_query(server), contextlib.nullcontext)
+    set_up(databases(stage.contestant, server, wish))
+    return Client(django_query(), request)
+
+
+def django_query() -> Callable[[], object]:
+    from django.db import connection
+
+    def query() -> object:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            return cursor.fetchone()
+
+    return query
+
+
+@contextlib.contextmanager
+def request() -> Iterator[None]:
+    from django.core.signals import request_finished, request_started
+
+    request_started.send(sender=Client, environ={})
+    try:
+        yield
+    finally:
+        request_finished.send(sender=Client)
+
+
+def _bare_query(server: Address) -> Callable[[], object]:
+    """On a connection for each thread, set up as Django sets up its own."""
+    import psycopg
+
+    local = threading.local()
+
+    def query() -> object:
+        connection = getattr(local, "connection", None)
+        if connection is None:
+            connection = local.connection = psycopg.connect(
+                autocommit=True,
+                prepare_threshold=None,
+                cursor_factory=psycopg.ClientCursor,
+                **server.conninfo(),
+            )
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            return cursor.fetchone()
+
+    return query

@@ -1,0 +1,187 @@
+"""The report in Markdown: targets first, then every contestant of every scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .contestants import CONTESTANTS
+from .report import Report
+from .rounds import Results
+from .scenario import Better, Compare, Metric, Target
+from .verdict import Status, Summary, Verdict, contestant_summary, ratios
+
+_MARKS = {Status.MET: "yes", Status.MISSED: "**no**", Status.NOT_MEASURED: "not measured"}
+
+
+def render(report: Report, plots: Iterable[Path] = ()) -> str:
+    """The whole of ``RESULTS.md``; ``plots`` are paths as seen from it."""
+    return "\n".join(_lines(report, plots)) + "\n"
+
+
+def _lines(report: Report, plots: Iterable[Path]) -> Iterator[str]:
+    yield "# Results"
+    yield ""
+    yield "Written by `python -m benchmarks`; [what it does](../docs/benchmarks.md)."
+    yield ""
+    yield from _machine(report)
+    yield ""
+    yield "## Targets"
+    yield ""
+    yield from target_table(report.verdicts)
+    for plot in plots:
+        yield ""
+        yield _picture(plot)
+    for results in report.results:
+        yield ""
+        yield from _scenario(results)
+
+
+def _machine(report: Report) -> Iterator[str]:
+    machine = report.machine
+    kind = " (`--quick`)" if report.is_quick else ""
+    yield (
+        f"{machine.date}, {machine.cores} cores of {machine.processor or machine.system}, "
+        f"{report.seconds / 60:.0f} minutes{kind}. "
+        + ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+        + "."
+    )
+
+
+def target_table(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """What had to be reached, and what was."""
+    yield "| scenario | must reach | reached | met |"
+    yield "| --- | --- | --- | --- |"
+    for verdict in verdicts:
+        reached = verdict.reason
+        if verdict.reached is not None:
+            numbers = _target_numbers(verdict.target, verdict.metric, verdict.reached)
+            reached = f"{numbers}; {reached}" if reached else numbers
+        cells = (verdict.scenario, describe_target(verdict), reached, _MARKS[verdict.status])
+        yield _row(cells)
+
+
+def describe_target(verdict: Verdict) -> str:
+    """A target in words: ``requests: at least 4 times Django's pool``."""
+    target = verdict.target
+    bound = f"{target.bound:g}"
+    words = "at most" if target.better is Better.LESS else "at least"
+    unit = f" {verdict.metric.unit}" if verdict.metric.unit else ""
+    peer = CONTESTANTS[target.peer].title if target.peer else ""
+    if target.compare is Compare.RATIO:
+        amount = f"{bound} times {peer}"
+    elif target.compare is Compare.DIFFERENCE:
+        amount = f"{bound}{unit} more than {peer}"
+    else:
+        amount = f"{bound}{unit}"
+    whose = "" if target.ours == "ours" else f" of {CONTESTANTS[target.ours].title}"
+    return f"{target.metric}{whose}: {words} {amount}"
+
+
+def describe_miss(verdict: Verdict) -> str:
+    """One line for the terminal."""
+    reached = ""
+    if verdict.reached is not None:
+        reached = _target_numbers(verdict.target, verdict.metric, verdict.reached)
+    found = "; ".join(part for part in (reached, verdict.reason) if part)
+    return f"{verdict.scenario}: {describe_target(verdict)} - {found}"
+
+
+def _target_numbers(target: Target, metric: Metric, reached: Summary) -> str:
+    if target.compare is Compare.RATIO:
+        return _spread(reached, "times")
+    return _spread(reached, metric.unit)
+
+
+#: What the README shows: the contestants of one scenario, and the picture of another.
+_MAIN_SCENARIO, _MAIN_PLOT = "web", "threads-throughput"
+
+
+def render_summary(report: Report, plots: Iterable[Path] = ()) -> str:
+    """The README's few lines; ``plots`` are paths as seen from it."""
+    verdicts = report.verdicts
+    met = len(report.verdicts_with(Status.MET))
+    lines = []
+    for results in report.results:
+        if results.scenario.name == _MAIN_SCENARIO:
+            lines += [results.scenario.does, "", *_contestant_table(results), ""]
+    for plot in plots:
+        if plot.stem == _MAIN_PLOT:
+            lines += [_picture(plot), ""]
+    lines.append(f"{met} of {len(verdicts)} targets were met.")
+    return "\n".join(lines)
+
+
+def _picture(plot: Path) -> str:
+    return f"![{plot.stem.replace('-', ' ')}]({plot.as_posix()})"
+
+
+def _scenario(results: Results) -> Iterator[str]:
+    yield f"## {results.scenario.name}"
+    yield ""
+    yield results.scenario.does
+    yield ""
+    yield from _contestant_table(results)
+    for name, reason in results.missing.items():
+        yield ""
+        yield f"{CONTESTANTS[name].title} did not take part: {reason}."
+
+
+def _contestant_table(results: Results) -> Iterator[str]:
+    """Everybody's numbers, and the ratios of ours to them."""
+    scenario = results.scenario
+    ours = [name for name in results.turns if CONTESTANTS[name].is_ours]
+    first = scenario.metrics[0]
+    heads = [_head(metric) for metric in scenario.metrics]
+    heads += [f"{first.name}: `{name}` to this" for name in ours]
+    yield _row(["contestant", *heads])
+    yield _row(["---"] * (len(heads) + 1))
+    for name in results.turns:
+        cells = [f"{CONTESTANTS[name].title} (`{name}`)"]
+        failure = results.failure(name)
+        if failure is not None:
+            cells[0] += f"; failed: {failure}"
+        for metric in scenario.metrics:
+            summary = contestant_summary(results, name, metric.name)
+            cells.append("" if summary is None else _spread(summary))
+        for our in ours:
+            ratio = None if our == name else ratios(results, first.name, our, name)
+            cells.append("" if ratio is None else f"{number(ratio.median)} times")
+        yield _row(cells)
+
+
+def _head(metric: Metric) -> str:
+    unit = f", {metric.unit}" if metric.unit else ""
+    return f"{metric.name}{unit} ({metric.better} is better)"
+
+
+def _spread(summary: Summary, unit: str = "") -> str:
+    middle, least, most = (number(value) for value in (summary.median, summary.least, summary.most))
+    text = f"{middle} {unit}".strip()
+    return text if least == most else f"{text} ({least} to {most})"
+
+
+def number(value: float) -> str:
+    """Three digits that count, and never an exponent."""
+    size = abs(value)
+    if value == int(value) or size >= 100:
+        return f"{value:.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 0.1 else f"{value:.3f}"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+
+
+def replace_between_marks(text: str, content: str) -> str:
+    """``text`` with ``content`` between the two marks, which it must have."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"There are no lines {BEGIN} and {END}.")
+    return f"{before}{BEGIN}\n{content.strip()}\n{END}{after}"

@@ -1,0 +1,122 @@
+"""Pictures of the report, as SVG: what needs more than one number to be told."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .contestants import CONTESTANTS, INSTALL_GROUP, Missing
+from .report import Report
+from .rounds import Results
+from .scenario import Line, Outcome
+
+#: A colour for each contestant, the same in every picture; ours are the strong ones.
+_COLOURS = {
+    "ours": "#0b6623",
+    "ours-transaction": "#4caf50",
+    "stock": "#b0b0b0",
+    "stock-persistent": "#606060",
+    "django-pool": "#c0392b",
+    "real-pool": "#e67e22",
+    "db-connection-pool": "#8e44ad",
+    "geventpool": "#2980b9",
+    "psycopg_pool": "#c0392b",
+    "queuepool": "#8e44ad",
+    "bare": "#202020",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """How the lines named ``series`` are drawn."""
+
+    series: str
+    title: str
+    x: str
+    y: str
+    draw: Callable[[Any], object] = lambda axes: None  # noqa: ARG005
+
+
+def _from_zero(axes: Any) -> None:
+    axes.set_ylim(bottom=0)
+
+
+def _threads(axes: Any) -> None:
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    _from_zero(axes)
+
+
+def _waits(axes: Any) -> None:
+    axes.set_yscale("log")
+
+
+_PLOTS = (
+    Plot("throughput", "Throughput", "threads", "requests per second", _threads),
+    Plot("waits", "Waits, from the shortest to the longest", "share of waits", "ms", _waits),
+    Plot("connections", "Connections, as the server counts them", "ms", "open", _from_zero),
+)
+
+
+def prepare() -> None:
+    """Raise ``Missing`` if nothing can be drawn."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise Missing(f"matplotlib is not installed: {INSTALL_GROUP}") from None
+    mpl.use("svg")
+    # Text stays text, and the same numbers make the same file.
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "benchmarks"})
+
+
+def draw(report: Report, directory: Path) -> list[Path]:
+    """One file for each scenario and kind of line that it has; returns their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for results in report.results:
+        for plot in _PLOTS:
+            lines = {name: line for name in results.turns if (line := _line(results, name, plot))}
+            if lines:
+                path = directory / f"{results.scenario.name}-{plot.series}.svg"
+                _draw(plot, results, lines, path)
+                paths.append(path)
+    return paths
+
+
+def _line(results: Results, contestant: str, plot: Plot) -> Line:
+    """The median of all rounds; where their points lie elsewhere each time, the middle round."""
+    key = results.scenario.metrics[0].name
+    turns = [turn for turn in results.turns[contestant] if isinstance(turn, Outcome)]
+    turns.sort(key=lambda turn: turn.measures.get(key, 0.0))
+    lines = [line for turn in turns if (line := turn.series.get(plot.series))]
+    if not lines:
+        return []
+    if len({tuple(x for x, _ in line) for line in lines}) > 1:
+        return lines[len(lines) // 2]
+    return [
+        (points[0][0], statistics.median(y for _, y in points))
+        for points in zip(*lines, strict=True)
+    ]
+
+
+def _draw(plot: Plot, results: Results, lines: dict[str, Line], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, line in lines.items():
+        contestant = CONTESTANTS[name]
+        axes.plot(
+            *zip(*line, strict=True),
+            label=contestant.title,
+            color=_COLOURS.get(name),
+            linewidth=2.5 if contestant.is_ours else 1.5,
+        )
+    axes.set(title=f"{plot.title} ({results.scenario.name})", xlabel=plot.x, ylabel=plot.y)
+    plot.draw(axes)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

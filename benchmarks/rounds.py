@@ -1,0 +1,158 @@
+"""Turns of the contestants, interleaved: A B C A B C, each in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .contestants import CONTESTANTS, Contestant, Missing, program_missing
+from .scenario import Outcome, Scenario
+from .server import VARIABLE, Address, await_goodbyes
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Results:
+    """All turns of one scenario."""
+
+    scenario: Scenario
+    #: By contestant, a turn for each round: what it came to, or why it failed.
+    turns: dict[str, list[Outcome | str]] = field(default_factory=dict)
+    #: Contestants that did not take part, and why.
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def values(self, contestant: str, metric: str) -> list[float | None]:
+        """One for each round; ``None`` where the turn failed or had no such number."""
+        return [
+            turn.measures.get(metric) if isinstance(turn, Outcome) else None
+            for turn in self.turns.get(contestant, [])
+        ]
+
+    def failure(self, contestant: str) -> str | None:
+        """Why its first failed turn failed."""
+        return next((t for t in self.turns.get(contestant, []) if isinstance(t, str)), None)
+
+
+Play = Callable[[Scenario, Contestant], Outcome | str]
+
+
+def play(
+    scenario: Scenario,
+    peers: Sequence[str] | None,
+    rounds: int,
+    turn: Play,
+    on_turn: Callable[[str], object] = lambda name: None,  # noqa: ARG005
+) -> Results:
+    """Every contestant that can take part, ``rounds`` times; ``peers`` names all others wanted."""
+    results = Results(scenario)
+    takes_part = []
+    for contestant in wanted(scenario, peers):
+        reason = why_missing(scenario, contestant)
+        if reason is None:
+            takes_part.append(contestant)
+            results.turns[contestant.name] = []
+        else:
+            results.missing[contestant.name] = reason
+    for _ in range(rounds):
+        for contestant in takes_part:
+            results.turns[contestant.name].append(turn(scenario, contestant))
+            on_turn(contestant.name)
+    return results
+
+
+def wanted(scenario: Scenario, peers: Sequence[str] | None) -> list[Contestant]:
+    """Ours always; of the others those in ``peers``, or all."""
+    contestants = [CONTESTANTS[name] for name in scenario.contestants]
+    return [c for c in contestants if c.is_ours or peers is None or c.name in peers]
+
+
+def why_missing(scenario: Scenario, contestant: Contestant) -> str | None:
+    """Why it cannot take part, and what to do about it; ``None`` if it can."""
+    for program in scenario.programs:
+        reason = program_missing(program)
+        if reason is not None:
+            return reason
+    try:
+        contestant.versions()
+    except Missing as missing:
+        return str(missing)
+    return None
+
+
+def in_fresh_process(server: Address | None, *, is_quick: bool) -> Play:
+    """Makes turns that run ``benchmarks.worker``."""
+    environment = dict(os.environ)
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    environment.pop("PYTHONDEVMODE", None)
+    if server is not None:
+        environment[VARIABLE] = server.as_text()
+
+    def turn(scenario: Scenario, contestant: Contestant) -> Outcome | str:
+        command = [sys.executable, "-m", "benchmarks.worker", scenario.name, contestant.name]
+        command += ["--quick"] * is_quick + ["--green"] * scenario.is_green
+        outcome = _run(command, environment, scenario.time_limit)
+        if server is not None and scenario.needs_server:
+            await_goodbyes(server)
+        return outcome
+
+    return turn
+
+
+def _run(command: list[str], environment: dict[str, str], time_limit: float) -> Outcome | str:
+    # Files and no pipes, which the children of a turn would inherit and keep open.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,  # So that whatever it started ends with it.
+        )
+        try:
+            code = process.wait(time_limit)
+        except subprocess.TimeoutExpired:
+            return f"took longer than {time_limit:.0f} s"
+        finally:
+            _end_session(process)
+        for file in (output, errors):
+            file.seek(0)
+        lines = output.read().decode(errors="replace").splitlines()
+        if code or not lines:
+            return f"exit status {code}: {last_error(errors.read().decode(errors='replace'))}"
+    try:
+        answer = json.loads(lines[-1])
+    except ValueError:
+        return f"did not answer in JSON: {lines[-1][:200]}"
+    series = {
+        name: [(float(x), float(y)) for x, y in line] for name, line in answer["series"].items()
+    }
+    return Outcome(answer["measures"], series)
+
+
+def last_error(text: str) -> str:
+    """The message at the end of a traceback, in one line."""
+    message: list[str] = []
+    for line in text.strip().splitlines():
+        if line.startswith(("  ", "Traceback")):
+            message.clear()
+        else:
+            message.append(line.strip())
+    return " ".join(message)[:500] or "no message"
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

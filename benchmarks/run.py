@@ -1,0 +1,124 @@
+"""A whole run: the server, every scenario, and what is written at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testproject.cluster import ServerMissing
+
+from . import machine, markdown
+from .contestants import Missing
+from .plots import draw, prepare
+from .progress import Progress
+from .report import Report, as_json
+from .rounds import Play, Results, in_fresh_process, play, wanted, why_missing
+from .scenario import Scenario
+from .server import running_server
+from .verdict import Status, exit_status, judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run, and where to write."""
+
+    scenarios: Sequence[Scenario]
+    #: Names of contestants to compare with; ``None`` for all.
+    peers: Sequence[str] | None = None
+    #: Turns of each contestant; ``None`` for each scenario's own number.
+    rounds: int | None = None
+    is_quick: bool = False
+    json: Path | None = None
+    plots: Path | None = None
+    results: Path | None = None
+    readme: Path | None = None
+
+    def rounds_of(self, scenario: Scenario) -> int:
+        return self.rounds or (1 if self.is_quick else scenario.rounds)
+
+
+def run(plan: Plan) -> int:
+    """Run it, write it, and return the exit status: 1 if a target was missed."""
+    started = time.monotonic()
+    # Whoever is told to end takes the server along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        if plan.plots is not None:
+            prepare()  # Sooner than after a quarter of an hour.
+        with contextlib.ExitStack() as stack:
+            server = None
+            if any(scenario.needs_server for scenario in plan.scenarios):
+                server = stack.enter_context(running_server())
+            turn = in_fresh_process(server, is_quick=plan.is_quick)
+            results = measure(plan, turn)
+    except (ServerMissing, Missing) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    names = dict.fromkeys(name for each in results for name in each.turns)
+    report = Report(machine.describe(names), results, time.monotonic() - started, plan.is_quick)
+    return conclude(plan, report)
+
+
+def measure(plan: Plan, turn: Play) -> list[Results]:
+    """Every scenario in turn, with its progress on standard error."""
+    turns = sum(
+        plan.rounds_of(scenario)
+        for scenario in plan.scenarios
+        for contestant in wanted(scenario, plan.peers)
+        if why_missing(scenario, contestant) is None
+    )
+    progress = Progress(sys.stderr, turns)
+    measured = []
+    for scenario in plan.scenarios:
+        progress.begin(scenario.name)
+        results = play(scenario, plan.peers, plan.rounds_of(scenario), turn, progress.step)
+        progress.end(_remark(results))
+        measured.append(results)
+    return measured
+
+
+def _remark(results: Results) -> str:
+    verdicts = judge(results)
+    counts = [
+        (sum(verdict.status is status for verdict in verdicts), status.value) for status in Status
+    ]
+    remarks = [", ".join(f"{count} {word}" for count, word in counts if count)]
+    remarks += [
+        f"{name} failed: {failure}"
+        for name in results.turns
+        if (failure := results.failure(name)) is not None
+    ]
+    return "; ".join(filter(None, remarks))
+
+
+def conclude(plan: Plan, report: Report) -> int:
+    """Write the report, say what was missed, and return the exit status."""
+    plots: list[Path] = []
+    if plan.plots is not None:
+        plots = draw(report, plan.plots)
+    if plan.json is not None:
+        plan.json.write_text(as_json(report) + "\n")
+    if plan.results is not None:
+        plan.results.write_text(markdown.render(report, _as_seen_from(plan.results, plots)))
+    else:
+        sys.stdout.write(markdown.render(report))
+    if plan.readme is not None:
+        summary = markdown.render_summary(report, _as_seen_from(plan.readme, plots))
+        text = markdown.replace_between_marks(plan.readme.read_text(), summary)
+        plan.readme.write_text(text)
+    reasons = {each.reason for each in report.verdicts_with(Status.NOT_MEASURED)}
+    for reason in sorted(reasons):
+        sys.stderr.write(f"Not measured: {reason}.\n")
+    for verdict in report.verdicts_with(Status.MISSED):
+        sys.stderr.write(f"Missed: {markdown.describe_miss(verdict)}\n")
+    return exit_status(report.verdicts)
+
+
+def _as_seen_from(file: Path, paths: Sequence[Path]) -> list[Path]:
+    return [Path(os.path.relpath(path, file.resolve().parent)) for path in paths]

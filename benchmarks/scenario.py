@@ -1,0 +1,115 @@
+"""What is measured, for whom, and what must be reached."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .contestants import Contestant
+from .server import Address
+
+#: Named values of one contestant in one round, and lines to draw.
+Measures = dict[str, float]
+Line = list[tuple[float, float]]
+Series = dict[str, Line]
+
+
+class Better(enum.StrEnum):
+    LESS = "less"
+    MORE = "more"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a contestant, and how it is read."""
+
+    name: str
+    unit: str = ""
+    better: Better = Better.LESS
+
+
+class Compare(enum.StrEnum):
+    """What a target's bound is held against, in each round."""
+
+    #: Ours divided by the peer's.
+    RATIO = "ratio"
+    #: Ours less the peer's.
+    DIFFERENCE = "difference"
+    #: Ours alone.
+    VALUE = "value"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one of ours must reach: at least or at most ``bound``. See ``verdict.judge()``."""
+
+    metric: str
+    bound: float
+    better: Better
+    peer: str | None = None
+    compare: Compare = Compare.RATIO
+    ours: str = "ours"
+
+
+def at_most(bound: float, metric: str, *, of: str | None = None, ours: str = "ours") -> Target:
+    """At most so many times the number of the peer ``of``, or so much."""
+    compare = Compare.RATIO if of else Compare.VALUE
+    return Target(metric, bound, Better.LESS, of, compare, ours)
+
+
+def at_least(bound: float, metric: str, *, of: str | None = None, ours: str = "ours") -> Target:
+    """At least so many times the number of the peer ``of``, or so much."""
+    compare = Compare.RATIO if of else Compare.VALUE
+    return Target(metric, bound, Better.MORE, of, compare, ours)
+
+
+def at_most_above(bound: float, metric: str, *, peer: str, ours: str = "ours") -> Target:
+    """At most so much more than the peer's."""
+    return Target(metric, bound, Better.LESS, peer, Compare.DIFFERENCE, ours)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One contestant's turn: who it is, and where the server is."""
+
+    contestant: Contestant
+    server: Address
+    is_quick: bool = False
+
+    def scaled(self, full: float) -> float:
+        """A length of time or a number of calls: a quarter where it must be quick."""
+        return full / 4 if self.is_quick else full
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a turn came to."""
+
+    measures: Measures
+    series: Series = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """The same work for several contestants. ``run`` does it, in a process of its own."""
+
+    name: str
+    #: One sentence: what is done, and with how much of everything.
+    does: str
+    contestants: tuple[str, ...]
+    #: The first one is what contestants are compared by.
+    metrics: tuple[Metric, ...]
+    targets: tuple[Target, ...] = ()
+    run: Callable[[Stage], Outcome]
+    rounds: int = 5
+    #: Seconds after which a turn has failed.
+    time_limit: float = 60.0
+    needs_server: bool = True
+    #: Whether the process is patched by gevent before anything else.
+    is_green: bool = False
+    #: Programs that it needs beside the contestants, by Debian's name of the package.
+    programs: tuple[str, ...] = ()
+
+    def metric(self, name: str) -> Metric:
+        return next(metric for metric in self.metrics if metric.name == name)

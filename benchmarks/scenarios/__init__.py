@@ -1,0 +1,31 @@
+"""One noun per file; what is listed here is what there is, in the order in which it runs."""
+
+from __future__ import annotations
+
+from ..scenario import Scenario
+from . import (
+    block,
+    burst,
+    core,
+    crowd,
+    database_bound,
+    greenlets,
+    holds,
+    http,
+    memory,
+    orm,
+    rails,
+    spike,
+    stale,
+    startup,
+    web,
+)
+
+_MODULES = (
+    core, holds, block, orm, web, database_bound, greenlets, http,
+    burst, spike, stale, crowd, rails, startup, memory,
+)  # fmt: skip
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for module in _MODULES for scenario in module.SCENARIOS
+}

@@ -1,0 +1,103 @@
+"""The pool by itself: no Django, no server."""
+
+from __future__ import annotations
+
+import time
+
+from ..barepools import BarePool
+from ..load import cheapest, distribution, keep_busy
+from ..scenario import Better, Metric, Outcome, Scenario, Stage, at_least, at_most
+
+_THREADS, _SIZE, _HOLD = 16, 4, 0.001
+
+
+def _pool(stage: Stage, size: int) -> BarePool:
+    make = stage.contestant.bare_pool
+    if make is None:
+        raise ValueError(f"{stage.contestant.name} has no pool without Django")
+    return make(size)
+
+
+def _alone(stage: Stage) -> Outcome:
+    pool = _pool(stage, 1)
+    take, give = pool.take, pool.give
+
+    def pair() -> None:
+        give(take())
+
+    seconds = cheapest(pair, calls=1000, batches=int(stage.scaled(200)))
+    return Outcome({"time": seconds * 1e6})
+
+
+def _crowded(stage: Stage, hold: float) -> Outcome:
+    pool = _pool(stage, _SIZE)
+    take, give = pool.take, pool.give
+
+    def turn() -> float:
+        asked = time.perf_counter()
+        item = take()
+        waited = time.perf_counter() - asked
+        if hold:
+            time.sleep(hold)
+        give(item)
+        return waited
+
+    load = keep_busy(_THREADS, stage.scaled(2.0), turn)
+    return Outcome(
+        {
+            "checkouts": load.per_second,
+            "fewest to most": load.fewest_to_most,
+            "fewest to fair": load.fewest_to_fair,
+            "worst wait": 1000 * max(load.waits),
+        },
+        distribution(load.waits),
+    )
+
+
+_CONTESTANTS = ("ours", "psycopg_pool", "queuepool")
+_CHECKOUTS = Metric("checkouts", "per second", Better.MORE)
+_FEWEST_TO_MOST = Metric("fewest to most", "", Better.MORE)
+_FEWEST_TO_FAIR = Metric("fewest to fair", "", Better.MORE)
+_WORST_WAIT = Metric("worst wait", "ms")
+
+SCENARIOS = (
+    Scenario(
+        name="core",
+        does="Checkout and return on one thread, no server: the time of a pair.",
+        contestants=(*_CONTESTANTS, "lock+deque"),
+        metrics=(Metric("time", "µs"),),
+        targets=(
+            at_most(0.5, "time", of="psycopg_pool"),
+            at_most(3.0, "time", of="lock+deque"),
+        ),
+        run=_alone,
+        needs_server=False,
+    ),
+    Scenario(
+        name="core-hold",
+        does="16 threads on 4 connections, each held for 1 ms, no server. Turns of the thread "
+        "with the fewest, next to the one with the most.",
+        contestants=_CONTESTANTS,
+        metrics=(_CHECKOUTS, _FEWEST_TO_MOST, _WORST_WAIT),
+        targets=(
+            at_least(1.0, "checkouts", of="psycopg_pool"),
+            at_least(0.95, "fewest to most"),
+            at_most(2.0, "worst wait", of="psycopg_pool"),
+        ),
+        run=lambda stage: _crowded(stage, _HOLD),
+        needs_server=False,
+    ),
+    Scenario(
+        name="core-no-hold",
+        does="The same, but given back at once. A thread with less than a tenth of its fair "
+        "share of turns is starved.",
+        contestants=_CONTESTANTS,
+        metrics=(_CHECKOUTS, _FEWEST_TO_FAIR, _WORST_WAIT),
+        targets=(
+            at_least(1.2, "checkouts", of="psycopg_pool"),
+            at_least(0.1, "fewest to fair"),
+        ),
+        run=lambda stage: _crowded(stage, 0.0),
+        needs_server=False,
+    ),
+)
