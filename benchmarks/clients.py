@@ -28,6 +28,9 @@ def make_client(stage: Stage, wish: Wish, server: Address | None = None) -> Clie
     if stage.contestant.database is None:
         return Client(_bare_query(server), contextlib.nullcontext)
     set_up(databases(stage.contestant, server, wish))
+    # Wherever there are requests there is this, with what it does at the end of each.
+    import django.core.handlers.base  # noqa: F401
+
     return Client(django_query(), request)
 
 

@@ -16,7 +16,7 @@ from ._pool.limits import Limits
 CHECK_AFTER_WITH_HEALTH_CHECKS = 0.5
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class PoolOptions(Limits):
     """The options of one pool, of the right types. The README explains them."""
 

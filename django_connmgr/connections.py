@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from django.utils.asyncio import async_unsafe
 
+from ._pool.owner import current_owner
 from ._pool.pool import ConnectionPool
 
 logger = logging.getLogger("django_connmgr.connections")
@@ -169,14 +170,19 @@ def release_connections() -> int:
 
     An alias that fails is logged and does not keep the others.
     """
-    return release_everything()
+    return _release_all()
 
 
 def release_everything() -> int:
     """As ``release_connections()``, also on an event loop, where there is nothing to release.
 
-    For our own callers, who end whatever ends and cannot choose where.
+    For our own callers, who end whatever ends and cannot choose where. What threads share is
+    left to those who share it.
     """
+    return _release_all() if current_owner().held else 0
+
+
+def _release_all() -> int:
     released = 0
     for wrapper in connections.all(initialized_only=True):
         try:

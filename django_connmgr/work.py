@@ -118,6 +118,13 @@ def _is_leased_for_a_unit(lease: Lease[Any]) -> bool:
 
 def _finish(unit: Unit) -> int:
     """End a unit: this thread's leases first, which may have open cursors, then the others."""
+    released = _release_leases_of(unit) if current_owner().held else 0
+    released += unit.end()
+    unit_finished.send_robust(sender=Unit, unit=unit, released=released)
+    return released
+
+
+def _release_leases_of(unit: Unit) -> int:
     released = 0
     for wrapper in connections.all(initialized_only=True):
         lease = getattr(wrapper, "_lease", None)
@@ -127,8 +134,6 @@ def _finish(unit: Unit) -> int:
             released += cast(Any, wrapper).release_lease()
         except Exception:
             logger.exception("Could not release the connection of %r.", wrapper.alias)
-    released += unit.end()
-    unit_finished.send_robust(sender=Unit, unit=unit, released=released)
     return released
 
 

@@ -52,7 +52,8 @@ def _run(stage: Stage) -> Outcome:
 def _in_new_process(code: str, wanted: dict[str, Any]) -> float:
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, **environment(wanted)},
+        # With the bytecode that an installed package comes with.
+        env={**os.environ, **environment(wanted), "PYTHONDONTWRITEBYTECODE": ""},
         capture_output=True,
         text=True,
         check=True,

@@ -106,9 +106,10 @@ class Line(Generic[C]):
         one that waits has to be woken first. From then on it is handed over to the longest
         waiter, first come first served.
         """
+        waiters = self.waiters
         try:
-            return now - self.waiters[0].since < self.limits.fair_after
-        except IndexError:
+            return not waiters or now - waiters[0].since < self.limits.fair_after
+        except IndexError:  # Served by another thread meanwhile.
             return True
 
     def offer(self, owner: Owner) -> None:

@@ -41,8 +41,9 @@ class Owner:
         self.activity = ""
         #: Whether a unit of work has begun on it.
         self.has_worked = False
-        #: The slots that it holds, each with the number of the lease. Only single
-        #: dict operations touch it, each atomic, because leases end on other threads too.
+        #: The slots that it holds, each with the number of the lease, except those that it
+        #: shares with other threads. Only single dict operations touch it, each atomic,
+        #: because leases end on other threads too.
         self.held: dict[Slot[Any], int] = {}
         self._thread = weakref.ref(thread)
         self._dead = False

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True, eq=False)
 class Counters:
     """Running totals since the pool was made. Guarded by the pool's lock."""
 
@@ -28,7 +28,7 @@ class Counters:
     connect_seconds: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class PoolStats:
     """One moment of one pool: ``size == connecting + idle + leased + maintenance``."""
 

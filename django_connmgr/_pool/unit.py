@@ -80,7 +80,7 @@ class Unit:
         Leases of this thread that are kept open by a transaction stay with it.
         """
         self.is_over = True
-        return self._take_back()
+        return self._take_back() if self._leases else 0
 
     def become_eager(self) -> int:
         """Give back what is not in use, and the rest after its query or transaction.
@@ -95,7 +95,11 @@ class Unit:
         leases = self._find_leases()
         for _lease, claim in leases:  # All of them first: taking one back may be interrupted.
             claim.is_due = True
-        return sum(lease.take_back(claim) for lease, claim in leases)
+        released = 0
+        for lease, claim in leases:
+            if lease.is_held():
+                released += lease.take_back(claim)
+        return released
 
     def __del__(self) -> None:
         """Nobody ended it and nobody works on it any more, as when a server cancels a request.
@@ -109,8 +113,11 @@ class Unit:
 
     def _find_leases(self) -> list[tuple[Lease[Any], Claim]]:
         """Its leases, each with the claim that it had here: one that was renewed has another."""
-        known = [(reference(), claim) for reference, claim in list(self._leases.values())]
-        return [(lease, claim) for lease, claim in known if lease is not None]
+        return [
+            (lease, claim)
+            for reference, claim in list(self._leases.values())
+            if (lease := reference()) is not None
+        ]
 
     def _forget_ended(self) -> None:
         for number, (reference, _claim) in list(self._leases.items()):

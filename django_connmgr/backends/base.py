@@ -45,8 +45,10 @@ class PooledWrapper(HoldingWrapper):
         self._block_depth = 0
         #: Whether the outermost of them took the lease, and so gives it back.
         self._block_took_lease = False
-        #: The options that were described last, and how.
-        self._described_options: tuple[dict[str, Any], str] = ({}, repr([]))
+        #: The settings that decide where connections go, as they were last, and what the
+        #: pool for them is known by; ``None`` if there is none.
+        self._address: tuple[Any, ...] = ()
+        self._pool_key: tuple[Any, ...] | None = None
         #: A connection of its own, past the pool: ``dedicated()``.
         self.is_dedicated = False
         with _wrappers_lock:
@@ -57,28 +59,30 @@ class PooledWrapper(HoldingWrapper):
     @property
     def connection_pool(self) -> ConnectionPool[Physical] | None:
         """The pool of this process that this wrapper borrows from; ``None`` if it does not."""
-        if self.alias == NO_DB_ALIAS or self.is_dedicated:
-            return None
-        if not self.is_poolable():
-            return None
         settings = self.settings_dict
-        key = (
-            self.alias,
+        address = (
             settings["NAME"],
             settings["HOST"],
             settings["PORT"],
             settings["USER"],
-            self._describe_options(settings["OPTIONS"]),
+            settings["OPTIONS"],
         )
+        if address != self._address:
+            self._note_address(*address)
+        key = self._pool_key
+        if key is None or self.is_dedicated:
+            return None
         return registry.get(key) or registry.get_or_make(key, self.alias, settings, self._make_pool)
 
-    def _describe_options(self, options: dict[str, Any]) -> str:
-        """What tells connections with other options apart, ours aside; for the pool's key only."""
-        seen, description = self._described_options
-        if seen != options:
-            description = repr([item for item in options.items() if item[0] != "pool"])
-            self._described_options = (dict(options), description)
-        return description
+    def _note_address(
+        self, name: Any, host: str, port: Any, user: str, options: dict[str, Any]
+    ) -> None:
+        # A copy of the options, because they may be changed in place.
+        self._address = (name, host, port, user, dict(options))
+        self._pool_key = None
+        if self.alias != NO_DB_ALIAS and self.is_poolable():
+            others = repr([item for item in options.items() if item[0] != "pool"])
+            self._pool_key = (self.alias, name, host, port, user, others)
 
     def can_be_pooled(self) -> bool:
         """Whether connections to this database outlive being given back."""
@@ -122,17 +126,32 @@ class PooledWrapper(HoldingWrapper):
         pool = self.connection_pool
         if pool is None:
             super().connect()
-            return
+        else:
+            self._lease_from(pool)
+
+    def _lease_again(self) -> bool:
+        pool = self.connection_pool
+        if pool is None:
+            return False
+        try:
+            self._lease_from(pool)
+        except self.Database.Error:
+            with self.wrap_database_errors:
+                raise
+        return True
+
+    def _lease_from(self, pool: ConnectionPool[Physical]) -> None:
         unit = find_unit()
         options = pool.driver.options  # type: ignore[attr-defined]
         if unit is None and not self._block_depth:
             permit_checkout(options.permanent_checkout, self.alias)
         lease = pool.checkout(self._checkout_timeout, connect=self._connect_here)
-        self._is_eager = options.release == "transaction"
-        self._unit_number = 0 if unit is None else unit.number
-        self._may_retake = (
-            bool(self.settings_dict["AUTOCOMMIT"])
-            and isinstance(options.reset, str)
+        self._is_eager = self._gives_back_eagerly = options.release == "transaction"
+        self._unit_number = 0
+        self._may_return = (
+            not self._ensures_in_its_own_way
+            and self.settings_dict["AUTOCOMMIT"]
+            and type(options.reset) is str
             and (unit is not None or options.permanent_checkout == "allow")
         )
         # First the lease, then the connection: an interruption in between must not leave a
@@ -140,22 +159,23 @@ class PooledWrapper(HoldingWrapper):
         self._lease = lease
         self._adopt(lease.connection)
         if unit is not None:
-            self._take_key = unit.add(lease)
-            # Looked at after it was added: see ``Unit.end``. Nobody will end it again, so
-            # whatever outlives the unit gives back at each opportunity.
-            self._is_eager = self._is_eager or unit.is_eager or unit.is_over
-        if self.allow_thread_sharing:
+            self._join(unit, lease)
+        if self._thread_sharing_count:
             self._share(lease)
 
     def _adopt(self, physical: Physical) -> None:
-        self.forget_session()
-        vars(self).update(physical.wrapper_state)
-        self._forget_transaction()
-        self.autocommit = self.settings_dict["AUTOCOMMIT"]
-        if not self.autocommit:
-            self._holds |= TRANSACTION
+        """Become what stock ``connect()`` leaves behind, on a connection that exists already."""
+        if physical is not self._adopted or physical.adoptions != self._adoption:
+            physical.adoptions += 1
+            self._adopted, self._adoption = physical, physical.adoptions
+            self.forget_session()
+            vars(self).update(physical.wrapper_state)
+            self._forget_transaction()
+            self.autocommit = self.settings_dict["AUTOCOMMIT"]
+            if not self.autocommit:
+                self._holds |= TRANSACTION
+            self.health_check_done = True
         self.errors_occurred = False
-        self.health_check_done = True
         self._physical = physical
         self.connection = physical.raw
 
@@ -176,7 +196,8 @@ class PooledWrapper(HoldingWrapper):
         """
         if self._lease is None or self.in_atomic_block or self._block_depth:
             return False
-        self.validate_thread_sharing()
+        if self._thread_ident != threading.get_ident():
+            self.validate_thread_sharing()
         return self._release_if_ours(self._lease)
 
     def has_transaction(self) -> bool:
@@ -196,7 +217,7 @@ class PooledWrapper(HoldingWrapper):
     def close(self) -> None:
         """As stock; what is leased next is leased anew, as ``settings_dict`` says by then."""
         super().close()
-        self._released = None
+        self._released = self._adopted = None
 
     def _close(self) -> None:
         if self._lease is None:
@@ -288,7 +309,7 @@ class PooledWrapper(HoldingWrapper):
     def after_fork(self) -> None:
         """In a forked child: what was leased is the parent's."""
         lease = self._lease
-        self._released = None
+        self._released = self._adopted = None
         if lease is not None:
             self._block_depth = 0
             self._block_took_lease = False

@@ -6,12 +6,14 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import DEFAULT_DB_ALIAS
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .._current import find_unit
 from .._pool.slot import FREE, KEPT, Lease
+from .._pool.unit import Unit
 from .cursors import HOLDING
 from .opening import OpeningWrapper
 from .physical import Physical
@@ -38,20 +40,32 @@ class HoldingWrapper(OpeningWrapper):
     ``_busy`` is set or the thread is another, and the next change sees what they noted.
     """
 
+    #: Whether the wrapped engine's ``ensure_connection()`` is more than Django's.
+    _ensures_in_its_own_way: ClassVar[bool]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ways = [base for base in cls.__mro__ if "ensure_connection" in vars(base)]
+        cls._ensures_in_its_own_way = ways != [HoldingWrapper, BaseDatabaseWrapper]
+
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
         self._lease: Lease[Physical] | None = None
         self._physical: Physical | None = None
-        #: The lease that was given back last and may be had again, with its connection, while
-        #: the unit of work is the one with this number (0 if none).
+        #: The connection whose state this wrapper has, and how many wrappers had had that by
+        #: then. If it is still as many, nothing needs to be done when it is leased again.
+        self._adopted: Physical | None = None
+        self._adoption = 0
+        #: The lease that was given back last, if all is as it was since: it may be had again
+        #: while the unit of work is the one with this number (0 if none), and another without
+        #: all that ``connect()`` does.
         self._released: Lease[Physical] | None = None
-        self._released_physical: Physical | None = None
         self._unit_number = 0
         self._take_key = (alias, 0)
         #: Seconds that a checkout of the current block may take; None for the pool's timeout.
         self._checkout_timeout: float | None = None
         #: Whether giving back and leasing again is nobody's business but ours.
-        self._may_retake = False
+        self._may_return = False
         self._holds = 0
         #: Above 0 while holds are being changed, for finalisers to keep out.
         self._busy = 0
@@ -59,8 +73,10 @@ class HoldingWrapper(OpeningWrapper):
         #: The driver's open cursors. Finalisers of Django's, which are around them, run on
         #: any thread.
         self._cursors: dict[Any, None] = {}
-        #: Whether to release as soon as no hold is left: ``release="transaction"``.
+        #: Whether to release as soon as no hold is left, and whether that is the pool's
+        #: option (``release="transaction"``) or because of what the unit of work is.
         self._is_eager = False
+        self._gives_back_eagerly = False
 
     def begin_hold(self, reason: int) -> None:
         """Keep the lease from being taken away; leases first if there is none (any more)."""
@@ -69,7 +85,7 @@ class HoldingWrapper(OpeningWrapper):
             lease = self._lease
             if lease is None:
                 if self._released is None or not self._retake(self._released):
-                    super().ensure_connection()
+                    self._lease_anew()
             elif not self._holds & IN_USE:
                 claim = lease.claim
                 if claim.token.pop(claim.place, False):  # As ``pick_up()``.
@@ -82,30 +98,52 @@ class HoldingWrapper(OpeningWrapper):
                     # it back, and if whoever took the token was interrupted, it is nobody's
                     # and its finaliser reports it.
                     del lease
-                    super().ensure_connection()
+                    self._lease_anew()
             self._holds |= reason
         finally:
             self._busy -= 1
 
-    def _retake(self, lease: Lease[Physical]) -> bool:
-        """Lease the connection that was given back last again, unless another has it by now.
+    def _join(self, unit: Unit, lease: Lease[Physical]) -> None:
+        """Have the lease released with the unit of work that takes it."""
+        self._unit_number = unit.number
+        self._take_key = unit.add(lease)
+        # Looked at after it was added: see ``Unit.end``. Nobody will end it again, so
+        # whatever outlives the unit gives back at each opportunity.
+        self._is_eager = self._gives_back_eagerly or unit.is_eager or unit.is_over
 
-        Which saves all that ``connect()`` does, because nothing has changed since.
-        """
+    def _lease_anew(self) -> None:
+        # What ``ensure_connection()`` sees to is as it was if a connection was given back.
+        if self._adopted is None or not self._lease_again():
+            super().ensure_connection()
+
+    def _lease_again(self) -> bool:
+        """Lease a connection; false if there is no pool any more. Errors are Django's."""
+        raise NotImplementedError
+
+    def _retake(self, lease: Lease[Physical]) -> bool:
+        """Lease the connection that was given back last again, unless another has it by now."""
         self._released = None
         unit = find_unit()
+        number = 0 if unit is None else unit.number
+        is_known = number == self._unit_number
         if unit is None:
-            if self._unit_number:
+            if not is_known:
                 return False
-        elif unit.number != self._unit_number or unit.is_over or unit.is_eager:
-            return False  # The lease would not be released with the current unit.
+        elif unit.is_over or unit.is_eager:
+            return False
+        if not is_known and self.connection_pool is not lease.pool:
+            return False
         physical = lease.pool.retake(lease, self._checkout_timeout, connect=self._connect_here)
         if physical is None:
             return False
         self._lease = lease
         if unit is not None:
-            unit.takes[self._take_key] += 1
-        if physical is self._released_physical:
+            if is_known:
+                unit.takes[self._take_key] += 1
+            else:
+                lease.renew()
+                self._join(unit, lease)
+        if physical is self._adopted:
             self.errors_occurred = False
             self._physical = physical
             self.connection = physical.raw
@@ -340,7 +378,7 @@ class HoldingWrapper(OpeningWrapper):
 
     def _give_back(self, lease: Lease[Physical], *, may_stay: bool = False) -> None:
         self.run_on_commit = []
-        cursors, physical = self._cursors, self._physical
+        cursors, physical, adopted = self._cursors, self._physical, self._adopted
         self._let_go()
         if cursors and lease.is_held():
             # As on a connection that was closed, nothing can be done with them any more.
@@ -350,8 +388,8 @@ class HoldingWrapper(OpeningWrapper):
         # Not if the release undid what a subclass remembers: see ``forget_session``.
         is_same = physical is not None and not physical.has_session_state
         lease.pool.check_in(lease, may_stay=may_stay)
-        if self._may_retake and self.autocommit and is_same:
-            self._released, self._released_physical = lease, physical
+        if self._may_return and self.autocommit and is_same:
+            self._released, self._adopted = lease, adopted
 
     def _let_go(self) -> None:
         # In this order, for the sake of interruptions: a connection without a lease might
@@ -360,6 +398,7 @@ class HoldingWrapper(OpeningWrapper):
         self.connection = None
         self._lease = None
         self._physical = None
+        self._adopted = None
         self._cursors = {}
 
     def forget_session(self) -> None:

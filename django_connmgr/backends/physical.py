@@ -34,6 +34,8 @@ class Physical:
     has_session_state: bool = False
     #: Code outside Django's and the engine's own did so when it was opened.
     is_customised: bool = False
+    #: How many wrappers have taken on its state, each for as long as it leased it.
+    adoptions: int = 0
 
 
 class PhysicalDriver:
