@@ -116,10 +116,15 @@ class Line(Generic[C]):
         """Something was left lying by ``owner``: let the first in line look. Takes no lock.
 
         Unless the owner came back at once the last times, and so is likely to be faster.
-        If it is not, the waiter finds it when ``fair_after`` seconds are over.
+        If it is not, the waiter finds it when ``fair_after`` seconds are over, for which it
+        has to know that it is the first.
         """
-        if not owner.is_brisk:
-            self.nudge()
+        try:
+            waiter = self.waiters[0]
+        except IndexError:
+            return
+        if not (owner.is_brisk and waiter.is_alert):
+            waiter.bell.ring()
 
     def is_short(self, owner: Owner, now: float) -> bool:
         """Whether whoever waits should have what a lease of ``owner`` does not use, from its
@@ -142,15 +147,23 @@ class Line(Generic[C]):
         stops using a connection hands it over, and whoever is behind a young one is young
         itself, and will be the first when it wakes up the next time. Takes no lock.
         """
-        if waiter.lease.is_held() or waiter.error is not None:
-            return False
-        try:
-            return self.waiters[0] is waiter or bool(self.orphans)
-        except IndexError:
-            return True
+        return not waiter.is_out and (self._is_first(waiter) or bool(self.orphans))
 
     def next_look(self, waiter: Waiter, now: float) -> float:
-        """Seconds after which a waiter looks for itself, although nobody rang."""
-        until_old = waiter.since + self.limits.fair_after - now
-        pauses = (self.growth_pause(now), until_old, LOOK_AGAIN)
-        return min(pause for pause in pauses if pause > 0)
+        """Seconds after which a waiter looks for itself, although nobody rang.
+
+        Only the first in line, or nobody would sleep through a long line.
+        """
+        pause = self.growth_pause(now) or LOOK_AGAIN
+        if self._is_first(waiter):
+            waiter.is_alert = True
+            until_old = waiter.since + self.limits.fair_after - now
+            if 0 < until_old < pause:
+                pause = until_old
+        return pause
+
+    def _is_first(self, waiter: Waiter) -> bool:
+        try:
+            return self.waiters[0] is waiter
+        except IndexError:
+            return True

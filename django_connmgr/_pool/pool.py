@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from sys import getrefcount
 
-from ..exceptions import PoolClosed, PoolTimeout, TooManyRequests
+from ..exceptions import PoolTimeout
 from .clock import Bell
 from .driver import C
 from .leaks import stack_here
@@ -31,6 +31,10 @@ def _count_alone() -> int:
 
 #: What ``getrefcount`` says of an object that only one local variable refers to.
 ALONE = _count_alone()
+
+#: Seconds that waking another thread takes, or more. Who held a connection for less is done
+#: with the next one too before the other has begun.
+BRIEF = 0.0001
 
 
 class ConnectionPool(Upkeep[C]):
@@ -104,40 +108,22 @@ class ConnectionPool(Upkeep[C]):
         connect: Callable[[float], C] | None,
     ) -> Lease[C]:
         """The long way, for a lease that has no slot, or one with a doubtful connection."""
-        ledger = self._ledger
-        is_promised = lease.is_held()
-        if not is_promised:
-            owner.returns = owner.returns + 1 if now - owner.left_at < AT_ONCE else 0
-        deadline = now + (ledger.limits.timeout if timeout is None else timeout)
-        is_again = False
+        limits = self._ledger.limits
+        deadline = now + (limits.timeout if timeout is None else timeout)
         try:
-            if not is_promised:
-                with self._lock:
-                    # Whoever has waited for long goes first.
-                    is_promised = (
-                        ledger.is_young(now)
-                        and not ledger.orphans
-                        and ledger.promise(
-                            lease,
-                            owner,
-                            now,
-                            is_patient=self._is_patient(deadline - now),
-                            may_grow=not ledger.waiters,
-                            may_reclaim=True,
-                        )
-                    )
-            while True:
-                if not is_promised:
-                    self._wait(lease, owner, now, deadline, is_first=is_again)
-                if self._make_ready(lease, deadline, connect or self.driver.connect):
-                    if ledger.limits.leak_threshold:
-                        lease.slot.stack = stack_here()
-                    return lease
-                # It had its turn, and what it got was no good: it goes first now.
-                is_promised, is_again = False, True
-                if self.now() >= deadline:
+            if not lease.is_held():
+                owner.returns = owner.returns + 1 if now - owner.left_at < AT_ONCE else 0
+                self._obtain(lease, owner, now, now, deadline, is_first=False)
+            while not self._make_ready(lease, deadline, connect or self.driver.connect):
+                again = self.now()
+                if again >= deadline:
                     # A frozen server took all the time there was.
-                    raise self._timed_out(self.now() - now)
+                    raise self._timed_out(again - now)
+                # It had its turn, and what it got was no good: it goes first now.
+                self._obtain(lease, owner, now, again, deadline, is_first=True)
+            if limits.leak_threshold:
+                lease.slot.stack = stack_here()
+            return lease
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
             if lease.is_held():
@@ -155,26 +141,25 @@ class ConnectionPool(Upkeep[C]):
             self._ledger.counters.checkouts -= 1
         return False
 
-    def _wait(
-        self, lease: Lease[C], owner: Owner, since: float, deadline: float, *, is_first: bool
+    def _obtain(
+        self,
+        lease: Lease[C],
+        owner: Owner,
+        since: float,
+        now: float,
+        deadline: float,
+        *,
+        is_first: bool,
     ) -> None:
-        """Stand in line until ``lease`` is promised a slot."""
+        """Have ``lease`` promised a slot, at once or after standing in line for one."""
         ledger = self._ledger
-        started = self.now()
-        is_patient = self._is_patient(deadline - started)
-        waiter = Waiter(lease, owner, since, started, is_patient=is_patient)
-        looked = started
+        is_patient = deadline - now > 10 * ledger.pace.patience
+        waiter = Waiter(lease, owner, since, now, is_patient=is_patient)
         try:
-            self._line_up(waiter, started, is_first=is_first)
-            while not lease.is_held() and waiter.error is None:
-                now = self.now()
-                if now >= deadline:
-                    break
-                # From the last look on, or a moment that passed since would be forgotten.
-                until = min(deadline, looked + ledger.next_look(waiter, looked))
-                if now < until:
-                    self._clock.wait(waiter.bell, until - now)
-                looked = self._look_again() if ledger.should_look(waiter) else self.now()
+            with self._lock:
+                served = ledger.admit(waiter, now, is_first=is_first)
+            self._act(served)
+            self._wait(waiter, now, deadline)
         finally:
             if not waiter.is_out:
                 self._withdraw(waiter)
@@ -183,7 +168,20 @@ class ConnectionPool(Upkeep[C]):
         if waiter.error is not None:
             raise waiter.error
         if not lease.is_held():
-            raise self._timed_out(self.now() - started)
+            raise self._timed_out(self.now() - now)
+
+    def _wait(self, waiter: Waiter, looked: float, deadline: float) -> None:
+        """Return when it is served, refused, or out of time."""
+        ledger = self._ledger
+        while not waiter.is_out:
+            # From the last look on, or a moment that passed since would be forgotten.
+            until = min(deadline, looked + ledger.next_look(waiter, looked))
+            now = self.now()
+            if now < until:
+                self._clock.wait(waiter.bell, until - now)
+            elif now >= deadline:
+                return
+            looked = self._look_again() if ledger.should_look(waiter) else now
 
     def _withdraw(self, waiter: Waiter) -> None:
         """Leave the line without having been served, and see to the next one.
@@ -198,58 +196,6 @@ class ConnectionPool(Upkeep[C]):
                 ledger.counters.wait_seconds += now - waiter.lined_up_at
             served = ledger.serve(now)
         self._act(served)
-
-    def _is_patient(self, timeout: float) -> bool:
-        return timeout > 10 * self._ledger.pace.patience
-
-    def _line_up(self, waiter: Waiter, now: float, *, is_first: bool) -> None:
-        ledger = self._ledger
-        served: list[Waiter] = []
-        with self._lock:
-            if ledger.status is PoolStatus.CLOSED:
-                raise PoolClosed(
-                    f"Pool {self.name!r} is closed; the next query on connections[{self.name!r}] "
-                    "makes a new one, so do not keep pools."
-                )
-            if ledger.find_orphans(now) or ledger.has_idle():
-                served += ledger.serve(now)
-            waiting = len(ledger.waiters)
-            # Whoever was served a dead connection has stood in this line already.
-            limit = 0 if is_first else ledger.limits.max_waiting
-            if 0 < limit <= waiting:
-                # Before anybody is refused, nobody waits who might connect.
-                for other in ledger.waiters:
-                    other.is_patient = False
-                served += ledger.serve(now)
-                waiting = len(ledger.waiters)
-            is_served = not waiting and ledger.promise(
-                waiter.lease,
-                waiter.owner,
-                now,
-                is_patient=waiter.is_patient,
-                may_reclaim=True,
-            )
-            is_full = not is_served and 0 < limit <= waiting
-            if is_full:
-                ledger.counters.rejected += 1
-            elif is_served:
-                waiter.is_out = True
-            else:
-                ledger.counters.waits += 1
-                if is_first:
-                    ledger.waiters.appendleft(waiter)
-                else:
-                    ledger.waiters.append(waiter)
-                # In the queue first, then one more look. What others stop using meanwhile,
-                # they offer to the first in line: see ``Ledger.report`` and ``Line.offer``.
-                if ledger.orphans or ledger.waiters[0] is waiter:
-                    served += ledger.serve(now)
-        self._act(served)
-        if is_full:
-            raise TooManyRequests(
-                f"Pool {self.name!r} has {waiting} callers waiting already, which is "
-                f"max_waiting; try again later, or raise max_size or max_waiting."
-            )
 
     def _timed_out(self, waited: float) -> PoolTimeout:
         with self._lock:
@@ -266,11 +212,11 @@ class ConnectionPool(Upkeep[C]):
 
     # Giving back
 
-    def check_in(self, lease: Lease[C], *, may_stay: bool = False) -> None:
+    def check_in(self, lease: Lease[C], *, may_stay: bool | None = None) -> None:
         """As ``Lease.release()``, and does nothing if the lease is not held any more.
 
         If it ``may_stay``, this thread may have it again before those who wait have it; see
-        ``Line.is_young``.
+        ``Line.is_young``. By default it may if it was held for less than ``BRIEF``.
         """
         slot = lease._slot
         if slot is None or slot.lease_id != lease.id:
@@ -287,6 +233,7 @@ class ConnectionPool(Upkeep[C]):
         if (
             reason is None
             and owner is not None
+            and (may_stay is not False or not self.waiters)
             and self._park(lease, slot, owner, may_stay=may_stay)
         ):
             return
@@ -303,11 +250,8 @@ class ConnectionPool(Upkeep[C]):
                 slot.traffic_at = now
                 if owner is not None:
                     ledger.unpark(owner)  # It was returned before this one.
-                ledger.put_back(slot, now)
-                slot.is_warm = bool(ledger.waiters)
+                served = ledger.hand_over(slot, now)
                 lease.forget()
-                served = ledger.serve(now) if ledger.waiters or ledger.orphans else []
-                slot.is_warm = slot.is_warm and slot.state is SlotState.LEASED
             else:
                 slot.state = SlotState.MAINTENANCE
         if reason is None:
@@ -315,7 +259,7 @@ class ConnectionPool(Upkeep[C]):
         else:
             self._retire([lease], reason)
 
-    def _park(self, lease: Lease[C], slot: Slot[C], owner: Owner, *, may_stay: bool) -> bool:
+    def _park(self, lease: Lease[C], slot: Slot[C], owner: Owner, *, may_stay: bool | None) -> bool:
         """Give a clean connection back without the lock; false if somebody has to hear of it.
 
         Only on its owner's thread, because any other's may end meanwhile, and the slot be
@@ -323,15 +267,16 @@ class ConnectionPool(Upkeep[C]):
         """
         ledger = self._ledger
         if (
-            (ledger.waiters and not may_stay)
-            or ledger.orphans
+            ledger.orphans
             or ledger.epoch != lease.epoch
             or owner in ledger.parked
             or owner is not current_owner()
         ):
             return False
         now = self.now()
-        if now >= slot.expires_at or not ledger.is_young(now):
+        if may_stay is None:
+            may_stay = now - slot.leased_at < BRIEF
+        if now >= slot.expires_at or (ledger.waiters and not (may_stay and ledger.is_young(now))):
             return False
         returns = owner.returns
         lease.park(slot, owner, now)

@@ -21,6 +21,7 @@ class Waiter:
     __slots__ = (
         "bell",
         "error",
+        "is_alert",
         "is_out",
         "is_patient",
         "lease",
@@ -41,12 +42,19 @@ class Waiter:
         #: When its checkout began, which may have stood in line before.
         self.since = since
         self.lined_up_at = lined_up_at
-        #: Served, and out of the queue.
+        #: Served or refused, and out of the queue.
         self.is_out = False
+        #: Whether it knows that it is the first in line, and when to look for itself.
+        self.is_alert = False
         #: Whether it has the time to wait where it might connect; see ``Pace``.
         self.is_patient = is_patient
         self.lease = lease
         self.owner = owner
         self.bell = Bell()
-        #: Set instead of a slot when the pool closes.
+        #: What it gets instead of a slot.
         self.error: Exception | None = None
+
+    def refuse(self, error: Exception) -> None:
+        """It does not get into the queue."""
+        self.error = error
+        self.is_out = True

@@ -241,7 +241,7 @@ class Workshop(ABC, Generic[C]):
         """Serve the line with what there is; returns when."""
         with self._lock:
             now = self.now()
-            self._ledger.sweep(now)
+            self._ledger.find_orphans(now)
             served = self._ledger.serve(now)
         self._act(served)
         return now

@@ -6,16 +6,13 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
-from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .._current import find_unit
 from .._pool.slot import FREE, KEPT, Lease
-from .._pool.unit import Unit
 from .cursors import HOLDING
-from .opening import OpeningWrapper
+from .leasing import LeasingWrapper
 from .physical import Physical
 
 logger = logging.getLogger("django_connmgr.backends")
@@ -28,7 +25,7 @@ IN_USE = CURSOR | TRANSACTION | BLOCK | MOMENT | SHARED
 LEASED, SESSION = 16, 32
 
 
-class HoldingWrapper(OpeningWrapper):
+class HoldingWrapper(LeasingWrapper):
     """The part of a wrapper that keeps its lease while the connection is needed.
 
     A lease without a hold may be taken away at any moment by another thread (see
@@ -40,32 +37,8 @@ class HoldingWrapper(OpeningWrapper):
     ``_busy`` is set or the thread is another, and the next change sees what they noted.
     """
 
-    #: Whether the wrapped engine's ``ensure_connection()`` is more than Django's.
-    _ensures_in_its_own_way: ClassVar[bool]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        ways = [base for base in cls.__mro__ if "ensure_connection" in vars(base)]
-        cls._ensures_in_its_own_way = ways != [HoldingWrapper, BaseDatabaseWrapper]
-
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
-        self._lease: Lease[Physical] | None = None
-        self._physical: Physical | None = None
-        #: The connection whose state this wrapper has, and how many wrappers had had that by
-        #: then. If it is still as many, nothing needs to be done when it is leased again.
-        self._adopted: Physical | None = None
-        self._adoption = 0
-        #: The lease that was given back last, if all is as it was since: it may be had again
-        #: while the unit of work is the one with this number (0 if none), and another without
-        #: all that ``connect()`` does.
-        self._released: Lease[Physical] | None = None
-        self._unit_number = 0
-        self._take_key = (alias, 0)
-        #: Seconds that a checkout of the current block may take; None for the pool's timeout.
-        self._checkout_timeout: float | None = None
-        #: Whether giving back and leasing again is nobody's business but ours.
-        self._may_return = False
         self._holds = 0
         #: Above 0 while holds are being changed, for finalisers to keep out.
         self._busy = 0
@@ -73,10 +46,6 @@ class HoldingWrapper(OpeningWrapper):
         #: The driver's open cursors. Finalisers of Django's, which are around them, run on
         #: any thread.
         self._cursors: dict[Any, None] = {}
-        #: Whether to release as soon as no hold is left, and whether that is the pool's
-        #: option (``release="transaction"``) or because of what the unit of work is.
-        self._is_eager = False
-        self._gives_back_eagerly = False
 
     def begin_hold(self, reason: int) -> None:
         """Keep the lease from being taken away; leases first if there is none (any more)."""
@@ -103,58 +72,6 @@ class HoldingWrapper(OpeningWrapper):
         finally:
             self._busy -= 1
 
-    def _join(self, unit: Unit, lease: Lease[Physical]) -> None:
-        """Have the lease released with the unit of work that takes it."""
-        self._unit_number = unit.number
-        self._take_key = unit.add(lease)
-        # Looked at after it was added: see ``Unit.end``. Nobody will end it again, so
-        # whatever outlives the unit gives back at each opportunity.
-        self._is_eager = self._gives_back_eagerly or unit.is_eager or unit.is_over
-
-    def _lease_anew(self) -> None:
-        # What ``ensure_connection()`` sees to is as it was if a connection was given back.
-        if self._adopted is None or not self._lease_again():
-            super().ensure_connection()
-
-    def _lease_again(self) -> bool:
-        """Lease a connection; false if there is no pool any more. Errors are Django's."""
-        raise NotImplementedError
-
-    def _retake(self, lease: Lease[Physical]) -> bool:
-        """Lease the connection that was given back last again, unless another has it by now."""
-        self._released = None
-        unit = find_unit()
-        number = 0 if unit is None else unit.number
-        is_known = number == self._unit_number
-        if unit is None:
-            if not is_known:
-                return False
-        elif unit.is_over or unit.is_eager:
-            return False
-        if not is_known and self.connection_pool is not lease.pool:
-            return False
-        physical = lease.pool.retake(lease, self._checkout_timeout, connect=self._connect_here)
-        if physical is None:
-            return False
-        self._lease = lease
-        if unit is not None:
-            if is_known:
-                unit.takes[self._take_key] += 1
-            else:
-                lease.renew()
-                self._join(unit, lease)
-        if physical is self._adopted:
-            self.errors_occurred = False
-            self._physical = physical
-            self.connection = physical.raw
-        else:  # It was found dead, and replaced.
-            self._adopt(physical)
-        return True
-
-    def _adopt(self, physical: Physical) -> None:
-        """Become what stock ``connect()`` leaves behind, on a connection that exists already."""
-        raise NotImplementedError
-
     def end_hold(self, reason: int) -> None:
         """Let it be taken away again, unless there are other reasons."""
         self._busy += 1
@@ -167,7 +84,7 @@ class HoldingWrapper(OpeningWrapper):
             lease = self._lease
             if lease is not None and was_in_use and not holds & IN_USE:
                 if self._is_eager and not holds:
-                    self._give_back(lease, may_stay=True)
+                    self._give_back(lease)
                 else:
                     claim = lease.claim  # As ``put_down()``.
                     place = claim.place = KEPT if holds else FREE
@@ -184,7 +101,7 @@ class HoldingWrapper(OpeningWrapper):
         claim = lease.claim
         is_wanted = claim.is_due or (not self._holds and lease.pool.is_short())
         if is_wanted and claim.pick_up():
-            self._give_back(lease)
+            self._give_back(lease, may_stay=False)
 
     def _keep(self, reason: int) -> None:
         """Hold the lease for the rest of the unit of work."""
@@ -376,7 +293,7 @@ class HoldingWrapper(OpeningWrapper):
         finally:
             self._busy -= 1
 
-    def _give_back(self, lease: Lease[Physical], *, may_stay: bool = False) -> None:
+    def _give_back(self, lease: Lease[Physical], *, may_stay: bool = True) -> None:
         self.run_on_commit = []
         cursors, physical, adopted = self._cursors, self._physical, self._adopted
         self._let_go()
@@ -400,9 +317,3 @@ class HoldingWrapper(OpeningWrapper):
         self._physical = None
         self._adopted = None
         self._cursors = {}
-
-    def forget_session(self) -> None:
-        """Another connection, or another's meanwhile: what was known of its session is not true.
-
-        For subclasses that save themselves a ``SET``. It must not use the connection.
-        """

@@ -90,8 +90,8 @@ def test_twice_while_waiting_leaves_a_ghost_that_hands_its_slot_on(
     lease = pool.checkout()
     wait = clock.wait
     clock.wait = interrupt  # type: ignore[method-assign]
-    # Takings of the lock: at once, in line, out of the line.
-    ScriptedLock(pool, {3: interrupt})
+    # Takings of the lock: into the line, out of the line.
+    ScriptedLock(pool, {2: interrupt})
     interrupted(pool.checkout)
     clock.wait = wait  # type: ignore[method-assign]
     assert picture(pool) == {"leased": 1, "waiting": 1}
@@ -109,7 +109,7 @@ def test_a_ghost_does_not_keep_a_newcomer_from_what_is_idle(
     lease = pool.checkout()
     wait = clock.wait
     clock.wait = interrupt  # type: ignore[method-assign]
-    ScriptedLock(pool, {3: interrupt})
+    ScriptedLock(pool, {2: interrupt})
     interrupted(pool.checkout)
     clock.wait = wait  # type: ignore[method-assign]
     lease.release()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from django_connmgr._pool.owner import AT_ONCE, Owner, current_owner
+from django_connmgr._pool.pool import BRIEF
 from django_connmgr._pool.slot import FREE, KEPT, Lease
 from django_connmgr._pool.unit import Unit
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
@@ -179,15 +180,16 @@ def test_a_waiter_that_was_busy_when_it_became_old_looks_at_once(
     """It looked while it was young, and slept (or had no processor) until it was old."""
     pool = make_pool(max_size=1, fair_after=0.02)
     lease = pool.checkout()
-    line_up = pool._line_up
+    admit = pool._ledger.admit
     waits: list[float] = []
 
-    def late(*args: Any, **kwargs: Any) -> None:
-        line_up(*args, **kwargs)
+    def late(*args: Any, **kwargs: Any) -> Any:
+        served = admit(*args, **kwargs)
         clock._now += 0.03
         lease.claim.put_down(FREE)
+        return served
 
-    monkeypatch.setattr(pool, "_line_up", late)
+    monkeypatch.setattr(pool._ledger, "admit", late)
     monkeypatch.setattr(clock, "wait", lambda bell, timeout: waits.append(timeout))
     Worker(lambda: borrow(pool)).result()
     assert waits == []
@@ -304,13 +306,19 @@ def test_what_is_handed_over_at_once_is_not_looked_at_again(
     assert len(looks) == 1
 
 
-def test_by_default_every_return_of_a_lease_hands_over(make_pool: MakePool) -> None:
+@pytest.mark.parametrize(("held", "goes"), [(BRIEF / 2, False), (BRIEF * 2, True)])
+def test_by_default_what_was_held_for_longer_than_waking_takes_is_handed_over(
+    make_pool: MakePool, clock: ManualClock, held: float, goes: bool
+) -> None:
     pool = make_pool(max_size=1, fair_after=0.02)
     brisk(True)
     lease = pool.checkout()
     waiting = Worker(lambda: borrow(pool))
-    _clock(pool).await_waiters()
+    clock.await_waiters()
+    clock._now += held  # Without waking anybody.
     lease.release()
+    assert (not pool._ledger.waiters) is goes
+    clock.advance(0.02)
     waiting.result()
 
 

@@ -13,7 +13,7 @@ from .helpers import Borrower, borrow
 
 def test_the_numbers_of_a_pool_that_nobody_used(make_pool: MakePool) -> None:
     stats = make_pool(max_size=7, min_size=2).stats()
-    assert {name: getattr(stats, name) for name in stats.__slots__} == {
+    assert {name: getattr(stats, name) for name in vars(stats)} == {
         "name": "test",
         "status": "open",
         "generation": 1,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from django_connmgr import PoolClosed, PoolTimeout, TooManyRequests
@@ -106,8 +108,8 @@ def test_a_waiter_that_is_served_while_it_times_out_has_the_connection(
     clock, pool = scripted_pool(driver)
     held = pool.checkout()
     clock.script = [lambda: clock.advance(60)]
-    # Takings of the lock: at once, in line, one more look, out of the line.
-    ScriptedLock(pool, {4: held.release})
+    # Takings of the lock: in line, one more look, out of the line.
+    ScriptedLock(pool, {3: held.release})
     lease = pool.checkout()
     assert picture(pool) == {"leased": 1}
     assert (clock.rang, pool.stats().timeouts) == ([False], 0)
@@ -131,7 +133,7 @@ def test_a_lease_that_is_dropped_before_the_queue_is_joined_is_seen_when_joining
 ) -> None:
     clock, pool = scripted_pool(driver)
     held = [pool.checkout()]
-    ScriptedLock(pool, {2: held.clear})
+    ScriptedLock(pool, {1: held.clear})
     lease = pool.checkout()
     assert clock.rang == []
     lease.release()
@@ -193,14 +195,13 @@ def test_a_lease_that_is_dropped_while_the_first_in_line_is_being_served_goes_to
     clock.await_waiters()
     second = Borrower(pool)
     clock.await_waiters()
-    promise = pool._ledger.promise
+    assign = pool._ledger._assign
 
-    def promise_and_drop(*args: object, **kwargs: bool) -> bool:
-        is_promised = promise(*args, **kwargs)  # type: ignore[arg-type]
+    def assign_and_drop(*args: Any) -> None:
+        assign(*args)
         dropped.clear()
-        return is_promised
 
-    pool._ledger.promise = promise_and_drop  # type: ignore[method-assign]
+    pool._ledger._assign = assign_and_drop  # type: ignore[method-assign]
     returned.release()
     second.await_served()
     first.give_back()
@@ -288,7 +289,7 @@ def test_a_slot_that_was_promised_while_nobody_took_the_waiter_off_the_queue_is_
         first.forget()
         pool._ledger.put_back(slot, clock.now())
         waiter = pool._ledger.waiters[0]
-        assert pool._ledger.promise(waiter.lease, waiter.owner, clock.now())
+        assert pool._ledger.promise(waiter, clock.now())
         del waiter
     second.release()
     waiting.await_served()
