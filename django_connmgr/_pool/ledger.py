@@ -58,7 +58,7 @@ class Ledger(Shelf[C]):
                 self.counters.checkouts += 1
                 return True
             idle.pop()
-        if may_grow and self._may_grow(now) and not (waiter.is_patient and self._should_wait(now)):
+        if may_grow and self._may_grow(now) and not self._should_wait(waiter, now):
             return self.reserve(waiter.lease, waiter.owner, now)
         return self._reclaim(waiter.lease, waiter.owner, now)
 
@@ -131,7 +131,7 @@ class Ledger(Shelf[C]):
         waiter = self.waiters[0] if self.waiters else None
         if (
             waiter is None
-            or waiter.lease.is_held()
+            or waiter.lease._slot is not None
             or self._idle
             or self.orphans
             or self.status is not PoolStatus.OPEN
@@ -210,7 +210,7 @@ class Ledger(Shelf[C]):
         if 0 < limit <= len(waiters):
             # Before anybody is refused, nobody waits who might connect.
             for other in waiters:
-                other.is_patient = False
+                other.is_hurried = True
             served += self.serve(now)
         if 0 < limit <= len(waiters):
             self.counters.rejected += 1
@@ -227,7 +227,7 @@ class Ledger(Shelf[C]):
         else:
             waiters.append(waiter)
         # In the queue first, then one more look. What others stop using meanwhile, they offer
-        # to the first in line: see ``report()`` and ``Line.offer``.
+        # to the first in line: see ``report()`` and ``Line.may_keep``.
         if self.orphans or waiters[0] is waiter:
             served += self.serve(now)
         return served

@@ -7,7 +7,7 @@ from typing import Generic
 
 from .driver import C
 from .limits import Limits
-from .owner import Owner
+from .owner import BRISK_AFTER, Owner
 from .pace import Pace
 from .slot import Slot, SlotState
 from .stats import Counters
@@ -16,6 +16,9 @@ from .waiters import Waiter
 #: For how long a pool does not grow after the server refused it one more connection.
 #: Long enough not to pester a full server, short against any sensible ``timeout``.
 REFUSAL_PAUSE = 0.2
+
+#: Who has not this many times the patience of the pool left connects where it may.
+LEISURE = 10
 
 #: A waiter looks for itself this often, in seconds. Nothing relies on it except that a
 #: thread interrupted between serving a waiter and ringing its bell delays that waiter
@@ -47,22 +50,25 @@ class Line(Generic[C]):
             return False
         return self.count(SlotState.CONNECTING) < self.limits.max_connecting
 
-    def _should_wait(self, now: float) -> bool:
-        if not self.pace.connect_time:
+    def _should_wait(self, waiter: Waiter, now: float) -> bool:
+        pace = self.pace
+        if not pace.connect_time or waiter.is_hurried:
+            return False
+        if waiter.deadline - now <= LEISURE * pace.patience:
             return False
         if not self.waiters:
-            self.pace.begin(now)
-        return self.pace.is_worth_waiting(now, len(self.waiters)) and any(
+            pace.begin(now)
+        return pace.is_worth_waiting(now, len(self.waiters)) and any(
             slot.state is SlotState.LEASED for slot in self.slots
         )
 
     def _is_exhausted(self, now: float) -> bool:
         """Whether there can be no further connection, by our limit or by the server's."""
-        size = len(self.slots)
+        return self._is_full() or (now < self._no_growth_until and bool(self.slots))
+
+    def _is_full(self) -> bool:
         max_size = self.limits.max_size
-        if max_size is not None and size >= max_size:
-            return True
-        return size > 0 and now < self._no_growth_until
+        return max_size is not None and len(self.slots) >= max_size
 
     def pause_growth(self, now: float) -> bool:
         """After the server's refusal: true if there are other connections to wait for."""
@@ -74,7 +80,7 @@ class Line(Generic[C]):
 
     def growth_pause(self, now: float) -> float:
         """Seconds for which nobody connects; 0 if somebody may, or nobody can. Needs no lock."""
-        if self._is_exhausted(now) and now >= self._no_growth_until:
+        if self._is_full():
             return 0.0
         return max(self._no_growth_until - now, self.pace.stall(now))
 
@@ -101,10 +107,10 @@ class Line(Generic[C]):
     def is_young(self, now: float) -> bool:
         """Whether nobody has waited for ``fair_after`` seconds. Takes no lock.
 
-        So long, whoever stops using a connection leaves it where it finds it again, and
-        whoever comes first has it: a thread that runs already, more often than not, while
-        one that waits has to be woken first. From then on it is handed over to the longest
-        waiter, first come first served.
+        So long, a thread that comes back again and again at once may leave the connection
+        where it finds it again, which is a hundred times faster than to wake another thread
+        each time. Everybody else hands it over to the longest waiter, first come first
+        served, and so does that thread from then on.
         """
         waiters = self.waiters
         try:
@@ -112,33 +118,35 @@ class Line(Generic[C]):
         except IndexError:  # Served by another thread meanwhile.
             return True
 
-    def offer(self, owner: Owner) -> None:
-        """Something was left lying by ``owner``: let the first in line look. Takes no lock.
+    def may_keep(self, owner: Owner, now: float) -> bool:
+        """Whether ``owner`` may leave a connection where it finds it again, although somebody
+        waits. Takes no lock.
 
-        Unless the owner came back at once the last times, and so is likely to be faster.
-        If it is not, the waiter finds it when ``fair_after`` seconds are over, for which it
-        has to know that it is the first.
+        If it does not come for it after all, the first in line finds it when ``fair_after``
+        seconds are over, for which that has to know that it is the first.
         """
+        if owner.returns < BRISK_AFTER or not self.is_young(now):
+            return False
         try:
             waiter = self.waiters[0]
         except IndexError:
-            return
-        if not (owner.is_brisk and waiter.is_alert):
+            return True
+        if not waiter.is_alert:
             waiter.bell.ring()
+        return True
 
     def is_short(self, owner: Owner, now: float) -> bool:
-        """Whether whoever waits should have what a lease of ``owner`` does not use, from its
-        hands: otherwise they are told of it.
+        """Whether whoever waits should have what a lease of ``owner`` does not use, at once.
 
         Called without the lock, which is as good: if it becomes true a moment later, what
         made it true serves the waiters itself.
         """
-        if not (self.waiters and self.limits.reclaim and self._is_exhausted(now)):
-            return False
-        if self.is_young(now):
-            self.offer(owner)
-            return False
-        return True
+        return (
+            self.limits.reclaim
+            and bool(self.waiters)
+            and not self.may_keep(owner, now)
+            and self._is_exhausted(now)
+        )
 
     def should_look(self, waiter: Waiter) -> bool:
         """Whether a waiter that woke up should look for something.

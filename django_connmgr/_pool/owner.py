@@ -62,11 +62,6 @@ class Owner:
         except (RuntimeError, AssertionError):
             return False  # How a thread that Python did not start says that it is gone.
 
-    @property
-    def is_brisk(self) -> bool:
-        """Whether it is likely to want a connection again as soon as it has given one back."""
-        return self.returns >= BRISK_AFTER
-
     def die(self) -> None:
         """Tell the pools that this thread is gone.
 

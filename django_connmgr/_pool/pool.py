@@ -133,9 +133,10 @@ class ConnectionPool(Upkeep[C]):
     def _make_ready(self, lease: Lease[C], deadline: float, connect: Callable[[float], C]) -> bool:
         """See that the slot has a working connection; false if the slot had to be given up."""
         slot = lease.slot
-        if slot.state is SlotState.CONNECTING:
+        connection = slot.connection
+        if connection is None:
             return self._open(lease, slot, deadline, connect)
-        if self._is_fit(lease, slot, deadline):
+        if self._is_fit(lease, slot, connection, deadline):
             return True
         with self._lock:
             self._ledger.counters.checkouts -= 1
@@ -153,8 +154,7 @@ class ConnectionPool(Upkeep[C]):
     ) -> None:
         """Have ``lease`` promised a slot, at once or after standing in line for one."""
         ledger = self._ledger
-        is_patient = deadline - now > 10 * ledger.pace.patience
-        waiter = Waiter(lease, owner, since, now, is_patient=is_patient)
+        waiter = Waiter(lease, owner, since, now, deadline)
         try:
             with self._lock:
                 served = ledger.admit(waiter, now, is_first=is_first)
@@ -239,17 +239,17 @@ class ConnectionPool(Upkeep[C]):
             return
         ledger = self._ledger
         with self._lock:
-            if not lease.is_held():
+            if slot.lease_id != lease.id:
                 return  # Its owner died while another thread was releasing for it.
             now = self.now()
-            if owner is not None:
-                owner.left_at = now
             reason = reason or ledger.reason_to_retire(slot, now)
             ledger.counters.hold_seconds += now - slot.leased_at
+            if owner is not None:
+                owner.left_at = now
+                if reason is None and owner in ledger.parked:
+                    ledger.unpark(owner)  # It was returned before this one.
             if reason is None:
                 slot.traffic_at = now
-                if owner is not None:
-                    ledger.unpark(owner)  # It was returned before this one.
                 served = ledger.hand_over(slot, now)
                 lease.forget()
             else:
@@ -276,16 +276,18 @@ class ConnectionPool(Upkeep[C]):
         now = self.now()
         if may_stay is None:
             may_stay = now - slot.leased_at < BRIEF
-        if now >= slot.expires_at or (ledger.waiters and not (may_stay and ledger.is_young(now))):
+        if now >= slot.expires_at:
+            return False
+        if ledger.waiters and not (may_stay and ledger.may_keep(owner, now)):
             return False
         returns = owner.returns
         lease.park(slot, owner, now)
         ledger.parked[owner] = lease
         is_condemned = ledger.epoch != lease.epoch
         # What time it is by now, because this thread may have slept meanwhile.
-        if not is_condemned and (not ledger.waiters or (may_stay and ledger.is_young(self.now()))):
-            if ledger.waiters:
-                ledger.offer(owner)
+        if not is_condemned and (
+            not ledger.waiters or (may_stay and ledger.may_keep(owner, self.now()))
+        ):
             return True
         ledger.parked.pop(owner, None)
         if lease.retake(now):

@@ -347,7 +347,10 @@ class Lease(Generic[C]):
 
     def __del__(self) -> None:
         # There are none if it was interrupted at its birth.
-        slot = getattr(self, "_slot", None) or getattr(self, "_parked", None)
+        try:
+            slot = self._slot or self._parked
+        except AttributeError:
+            return
         if slot is not None and slot.lease_id == self.id:
             self.pool.report_orphan(slot, self.id)
 

@@ -20,10 +20,11 @@ class Waiter:
 
     __slots__ = (
         "bell",
+        "deadline",
         "error",
         "is_alert",
+        "is_hurried",
         "is_out",
-        "is_patient",
         "lease",
         "lined_up_at",
         "owner",
@@ -36,8 +37,7 @@ class Waiter:
         owner: Owner,
         since: float,
         lined_up_at: float,
-        *,
-        is_patient: bool,
+        deadline: float,
     ) -> None:
         #: When its checkout began, which may have stood in line before.
         self.since = since
@@ -46,8 +46,10 @@ class Waiter:
         self.is_out = False
         #: Whether it knows that it is the first in line, and when to look for itself.
         self.is_alert = False
-        #: Whether it has the time to wait where it might connect; see ``Pace``.
-        self.is_patient = is_patient
+        #: Until when it has to have a connection.
+        self.deadline = deadline
+        #: Not to wait for one to come back where it might connect; see ``Pace``.
+        self.is_hurried = False
         self.lease = lease
         self.owner = owner
         self.bell = Bell()

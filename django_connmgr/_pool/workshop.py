@@ -122,9 +122,8 @@ class Workshop(ABC, Generic[C]):
         self._leave_if_closed()
         return may_wait
 
-    def _is_fit(self, lease: Lease[C], slot: Slot[C], deadline: float) -> bool:
+    def _is_fit(self, lease: Lease[C], slot: Slot[C], connection: C, deadline: float) -> bool:
         """Whether an idle connection may be handed out; it is closed if not."""
-        connection = lease.connection
         if slot.is_warm:
             slot.is_warm = False
             if not slot.is_dirty:

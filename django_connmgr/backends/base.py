@@ -165,16 +165,18 @@ class PooledWrapper(HoldingWrapper):
 
     def _adopt(self, physical: Physical) -> None:
         """Become what stock ``connect()`` leaves behind, on a connection that exists already."""
-        if physical is not self._adopted or physical.adoptions != self._adoption:
+        known = self._adopted
+        if physical is not known or physical.adoptions != self._adoption:
             physical.adoptions += 1
             self._adopted, self._adoption = physical, physical.adoptions
             self.forget_session()
-            vars(self).update(physical.wrapper_state)
-            self._forget_transaction()
-            self.autocommit = self.settings_dict["AUTOCOMMIT"]
-            if not self.autocommit:
-                self._holds |= TRANSACTION
-            self.health_check_done = True
+            if known is None or physical.wrapper_state is not known.wrapper_state:
+                vars(self).update(physical.wrapper_state)
+                self._forget_transaction()
+                self.autocommit = self.settings_dict["AUTOCOMMIT"]
+                if not self.autocommit:
+                    self._holds |= TRANSACTION
+                self.health_check_done = True
         self.errors_occurred = False
         self._physical = physical
         self.connection = physical.raw

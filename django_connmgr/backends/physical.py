@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .._pool.driver import ConnectionState
@@ -22,14 +22,14 @@ class Physical:
     #: are laid on every wrapper that leases it.
     wrapper_state: Mapping[str, Any]
     #: Attributes of the driver's connection right after it was opened, by name.
-    baseline: Mapping[str, Any] = field(default_factory=dict)
+    baseline: Mapping[str, Any]
+    #: What Django set in its session when it was opened, by name of the setting.
+    session: Mapping[str, Any]
     #: All of its own attributes at that moment: if they are the same again, so is each of
     #: ``baseline``. ``None`` if the driver does not keep them in the object's dictionary.
     pristine: Mapping[str, Any] | None = None
     #: Tells, when called with 0, whether something arrived on its socket.
     poll: Callable[[int], object] | None = None
-    #: What Django set in its session when it was opened, by name of the setting.
-    session: dict[str, str] = field(default_factory=dict)
     #: The borrower left something in the session of the server.
     has_session_state: bool = False
     #: Code outside Django's and the engine's own did so when it was opened.
@@ -50,6 +50,8 @@ class PhysicalDriver:
         self._connect = connect
         self._has_own_check = options.check is not None
         self._has_own_reset = callable(options.reset)
+        #: What connections have in common, as a rule.
+        self._shared: dict[str, Mapping[str, Any]] = {}
 
     def connect(self, timeout: float) -> Physical:
         return self._connect(timeout)
@@ -114,11 +116,19 @@ class PhysicalDriver:
             self.options.configure(raw)
         return Physical(
             raw,
-            wrapper_state,
-            baseline={name: getattr(raw, name) for name in self.restored},
+            self._share("wrapper_state", wrapper_state),
+            self._share("baseline", {name: getattr(raw, name) for name in self.restored}),
+            self._share("session", self.session_of(raw)),
             pristine=self.attributes(raw),
             poll=self.watch(raw),
         )
+
+    def _share(self, what: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``value``, or the same as the connection before had: one object for all that agree."""
+        known = self._shared.get(what)
+        if known != value:
+            known = self._shared[what] = value
+        return known
 
     # What a subclass knows of its driver: all of it about raw connections.
 
@@ -137,6 +147,10 @@ class PhysicalDriver:
     def watch(self, raw: Any) -> Callable[[int], object] | None:  # noqa: ARG002 - for subclasses
         """See ``Physical.poll``; where there is none, ``is_silent()`` is called."""
         return None
+
+    def session_of(self, raw: Any) -> Mapping[str, Any]:  # noqa: ARG002 - for subclasses
+        """See ``Physical.session``."""
+        return {}
 
     def is_idle(self, raw: Any) -> bool:
         """Whether ``state_of()`` is that it is idle."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from django_connmgr._pool.owner import AT_ONCE, Owner, current_owner
+from django_connmgr._pool.owner import AT_ONCE, BRISK_AFTER, Owner, current_owner
 from django_connmgr._pool.pool import BRIEF
 from django_connmgr._pool.slot import FREE, KEPT, Lease
 from django_connmgr._pool.unit import Unit
@@ -331,6 +331,6 @@ def test_who_comes_back_at_once_twice_is_expected_to_do_so_again(
     seen = []
     for pause in (AT_ONCE / 2, AT_ONCE / 2, 1, AT_ONCE / 2):
         borrow(pool)
-        seen.append(owner.is_brisk)
+        seen.append(owner.returns >= BRISK_AFTER)
         clock.advance(pause)
     assert seen == [False, False, True, False]

@@ -41,11 +41,10 @@ class PooledPostgreSQL(PooledWrapper):
         physical = super()._connect_here(timeout)
         role = self.settings_dict["OPTIONS"].get("assume_role")
         if role:
-            physical.session["role"] = role
+            physical.session = {**physical.session, "role": role}
         return physical
 
     def forget_session(self) -> None:
-        super().forget_session()
         # Wrappers of django-tenants are built on this one and remember their search path.
         if getattr(self, "search_path_set_schemas", None) is not None:
             self.search_path_set_schemas = None

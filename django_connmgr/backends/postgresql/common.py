@@ -18,10 +18,8 @@ _REFUSALS = ("too many clients", "too many connections", "remaining connection s
 
 
 class PostgreSQLDriver(PhysicalDriver):
-    def prepare(self, raw: Any, wrapper_state: Mapping[str, Any]) -> Physical:
-        physical = super().prepare(raw, wrapper_state)
-        physical.session["TimeZone"] = raw.info.parameter_status("TimeZone")
-        return physical
+    def session_of(self, raw: Any) -> Mapping[str, Any]:
+        return {"TimeZone": raw.info.parameter_status("TimeZone")}
 
     def reset_session(self, connection: Physical) -> bool:
         # DISCARD ALL, because RESET ALL leaves the role, locks, temporary tables and more.

@@ -45,7 +45,7 @@ class Psycopg3Driver(PostgreSQLDriver):
 
     def attributes(self, raw: psycopg.Connection[Any]) -> Mapping[str, Any]:
         raw.adapters  # noqa: B018 - made when it is first asked for
-        return dict(vars(raw))
+        return vars(raw).copy()  # Which shares its keys with the original.
 
     def watch(self, raw: psycopg.Connection[Any]) -> Callable[[int], object] | None:
         return sockets.watch(raw.pgconn.socket)
