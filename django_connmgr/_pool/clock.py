@@ -49,4 +49,4 @@ class SystemClock:
     now = staticmethod(time.monotonic)
 
     def wait(self, bell: Bell, timeout: float) -> None:
-        bell.wait(min(timeout, threading.TIMEOUT_MAX))
+        bell.wait(min(threading.TIMEOUT_MAX, timeout))

@@ -77,9 +77,9 @@ class Ledger(Shelf[C]):
         If this is interrupted right after it took the token, the previous owner loses the
         lease at its next query, and the slot comes back when that lease is collected.
         """
-        if not self.limits.reclaim or not self._is_exhausted(now):
-            return False
         free = [slot for slot in self.slots if FREE in slot.claim.token]
+        if not free or not self.limits.reclaim or not self._is_exhausted(now):
+            return False
         for slot in sorted(free, key=_used_at):
             if slot.state is SlotState.LEASED and slot.claim.reclaim():
                 self.counters.reclaimed += 1
@@ -141,7 +141,8 @@ class Ledger(Shelf[C]):
         # As to make it idle and serve the line, with nobody else to look at on the way.
         owner = slot.owner
         self.pace.note_return(now)
-        self._close_account(slot)
+        if slot.retaken:
+            self._close_account(slot)
         slot.is_warm = True
         self._assign(slot, waiter.lease, waiter.owner, SlotState.LEASED, now)
         if owner is not None:
@@ -181,8 +182,9 @@ class Ledger(Shelf[C]):
         """
         if (
             not self.orphans
-            # Whoever has waited for long goes first.
-            and (is_first or self.is_young(now))
+            # Where somebody waits, all that is left lying is what was parked; and whoever has
+            # waited for long goes first.
+            and (is_first or not self.waiters or (self.parked and self.is_young(now)))
             and self.promise(waiter, now, may_grow=is_first or not self.waiters)
         ):
             waiter.is_out = True

@@ -79,9 +79,7 @@ class Line(Generic[C]):
         )
 
     def growth_pause(self, now: float) -> float:
-        """Seconds for which nobody connects; 0 if somebody may, or nobody can. Needs no lock."""
-        if self._is_full():
-            return 0.0
+        """Seconds for which nobody connects who could; 0 if somebody may. Needs no lock."""
         return max(self._no_growth_until - now, self.pace.stall(now))
 
     def count(self, state: SlotState) -> int:
@@ -162,7 +160,7 @@ class Line(Generic[C]):
 
         Only the first in line, or nobody would sleep through a long line.
         """
-        pause = self.growth_pause(now) or LOOK_AGAIN
+        pause = (not self._is_full() and self.growth_pause(now)) or LOOK_AGAIN
         if self._is_first(waiter):
             waiter.is_alert = True
             until_old = waiter.since + self.limits.fair_after - now

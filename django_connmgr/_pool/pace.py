@@ -38,7 +38,8 @@ class Pace:
 
     def note_return(self, now: float) -> None:
         """A connection came back, and somebody waits."""
-        distance = max(now - self._last_return, 0.0)  # What was parked came back earlier.
+        distance = now - self._last_return
+        distance = max(distance, 0.0)  # What was parked came back earlier.
         self._distance += (distance - self._distance) * WEIGHT
         self._last_return += distance
 

@@ -111,7 +111,7 @@ class ConnectionPool(Upkeep[C]):
         limits = self._ledger.limits
         deadline = now + (limits.timeout if timeout is None else timeout)
         try:
-            if not lease.is_held():
+            if lease._slot is None:
                 owner.returns = owner.returns + 1 if now - owner.left_at < AT_ONCE else 0
                 self._obtain(lease, owner, now, now, deadline, is_first=False)
             while not self._make_ready(lease, deadline, connect or self.driver.connect):
@@ -158,7 +158,8 @@ class ConnectionPool(Upkeep[C]):
         try:
             with self._lock:
                 served = ledger.admit(waiter, now, is_first=is_first)
-            self._act(served)
+            if served or ledger.obituaries:
+                self._act(served)
             self._wait(waiter, now, deadline)
         finally:
             if not waiter.is_out:
@@ -175,7 +176,8 @@ class ConnectionPool(Upkeep[C]):
         ledger = self._ledger
         while not waiter.is_out:
             # From the last look on, or a moment that passed since would be forgotten.
-            until = min(deadline, looked + ledger.next_look(waiter, looked))
+            until = looked + ledger.next_look(waiter, looked)
+            until = min(until, deadline)
             now = self.now()
             if now < until:
                 self._clock.wait(waiter.bell, until - now)
@@ -212,19 +214,21 @@ class ConnectionPool(Upkeep[C]):
 
     # Giving back
 
-    def check_in(self, lease: Lease[C], *, may_stay: bool | None = None) -> None:
+    def check_in(self, lease: Lease[C], *, may_stay: bool | None = None) -> bool:
         """As ``Lease.release()``, and does nothing if the lease is not held any more.
+
+        True if it was parked, and so may be retaken.
 
         If it ``may_stay``, this thread may have it again before those who wait have it; see
         ``Line.is_young``. By default it may if it was held for less than ``BRIEF``.
         """
         slot = lease._slot
         if slot is None or slot.lease_id != lease.id:
-            return
+            return False
         connection = slot.connection
         if connection is None:  # Interrupted while connecting.
             self._give_up(lease, slot)
-            return
+            return False
         owner = slot.owner  # Before code of others runs: see ``_park``.
         reason = None
         if not self.driver.is_clean(connection):
@@ -236,11 +240,11 @@ class ConnectionPool(Upkeep[C]):
             and (may_stay is not False or not self.waiters)
             and self._park(lease, slot, owner, may_stay=may_stay)
         ):
-            return
+            return True
         ledger = self._ledger
         with self._lock:
             if slot.lease_id != lease.id:
-                return  # Its owner died while another thread was releasing for it.
+                return False  # Its owner died while another thread was releasing for it.
             now = self.now()
             reason = reason or ledger.reason_to_retire(slot, now)
             ledger.counters.hold_seconds += now - slot.leased_at
@@ -258,6 +262,7 @@ class ConnectionPool(Upkeep[C]):
             self._act(served)
         else:
             self._retire([lease], reason)
+        return False
 
     def _park(self, lease: Lease[C], slot: Slot[C], owner: Owner, *, may_stay: bool | None) -> bool:
         """Give a clean connection back without the lock; false if somebody has to hear of it.

@@ -215,7 +215,10 @@ class Lease(Generic[C]):
     @property
     def connection(self) -> C:
         """The physical connection."""
-        connection = self.slot.connection
+        slot = self._slot
+        if slot is None or slot.lease_id != self.id:
+            slot = self.slot  # Says what is wrong.
+        connection = slot.connection
         if connection is None:
             raise PoolError(
                 "This lease has no connection yet: use it when checkout() has returned."

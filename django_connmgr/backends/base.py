@@ -246,8 +246,7 @@ class PooledWrapper(HoldingWrapper):
         previous, self._checkout_timeout = self._checkout_timeout, timeout
         self._block_depth += 1
         try:
-            # What was released before is had again without asking for the pool.
-            if self._released is not None or self._is_pooled:
+            if self._adopted is not None or self._is_pooled:
                 self.begin_hold(BLOCK)
             else:
                 super().ensure_connection()

@@ -191,8 +191,7 @@ class HoldingWrapper(LeasingWrapper):
             self.end_hold(MOMENT)
 
     def _cursor(self, name: str | None = None) -> Any:
-        is_leasing = self._lease is not None or self._released is not None
-        if self._connect_timeout is not None or not (is_leasing or self._is_pooled):
+        if self._connect_timeout is not None or (self._adopted is None and not self._is_pooled):
             return super()._cursor(name)
         self._busy += 1
         try:
@@ -304,9 +303,11 @@ class HoldingWrapper(LeasingWrapper):
                     cursor.close()
         # Not if the release undid what a subclass remembers: see ``forget_session``.
         is_same = physical is not None and not physical.has_session_state
-        lease.pool.check_in(lease, may_stay=may_stay)
+        is_parked = lease.pool.check_in(lease, may_stay=may_stay)
         if self._may_return and self.autocommit and is_same:
-            self._released, self._adopted = lease, adopted
+            self._adopted = adopted
+            if is_parked:
+                self._released = lease
 
     def _let_go(self) -> None:
         # In this order, for the sake of interruptions: a connection without a lease might
