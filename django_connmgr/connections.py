@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from types import TracebackType
@@ -74,9 +75,11 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
     def __init__(self, using: str = DEFAULT_DB_ALIAS, *, timeout: float | None = None) -> None:
         self.using = using
         self.timeout = timeout
+        #: The wrapper that was entered last.
+        self._entered: Any = None
 
     def __enter__(self) -> BaseDatabaseWrapper:
-        wrapper = connections[self.using]
+        wrapper = self._entered = connections[self.using]
         if hasattr(wrapper, "enter_block"):
             wrapper.enter_block(self.timeout)
         return wrapper
@@ -87,7 +90,10 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        wrapper = connections[self.using]
+        wrapper, self._entered = self._entered, None
+        # One that decorates is entered again inside, and on other threads.
+        if wrapper is None or wrapper._thread_ident != threading.get_ident():
+            wrapper = connections[self.using]
         if hasattr(wrapper, "exit_block"):
             wrapper.exit_block()
 

@@ -22,12 +22,12 @@ class Owner:
     """One thread, for as long as it lives and for whoever asks about it afterwards."""
 
     __slots__ = (
-        "_dead",
         "_thread",
         "activity",
         "has_worked",
         "held",
         "ident",
+        "is_dead",
         "left_at",
         "name",
         "returns",
@@ -46,7 +46,8 @@ class Owner:
         #: because leases end on other threads too.
         self.held: dict[Slot[Any], int] = {}
         self._thread = weakref.ref(thread)
-        self._dead = False
+        #: Its thread has told so; one that was interrupted at it has not: see ``is_alive()``.
+        self.is_dead = False
         #: When it last stopped using a connection, by the pool's clock.
         self.left_at = float("-inf")
         #: How often running it came back for one at once after that.
@@ -54,7 +55,7 @@ class Owner:
 
     def is_alive(self) -> bool:
         """False once the thread has ended. Takes no lock of ours and does no I/O."""
-        if self._dead:
+        if self.is_dead:
             return False
         thread = self._thread()
         try:
@@ -69,7 +70,7 @@ class Owner:
         bells. The number of each lease goes along: a slot that somebody else has leased
         in the meantime carries another number, and the pool ignores the message.
         """
-        self._dead = True
+        self.is_dead = True
         for slot, lease_id in self.held.copy().items():
             slot.pool.report_orphan(slot, lease_id)
 

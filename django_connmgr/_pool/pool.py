@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable
 from sys import getrefcount
 
@@ -68,7 +69,8 @@ class ConnectionPool(Upkeep[C]):
             return self._checkout(Lease(self), owner, self.now(), timeout, connect)
         if getrefcount(lease) > ALONE:
             return lease.succeed()  # Somebody might take it for the one that was released.
-        lease.renew()
+        if lease.is_known:
+            lease.renew()
         return lease
 
     def retake(
@@ -275,7 +277,8 @@ class ConnectionPool(Upkeep[C]):
             ledger.orphans
             or ledger.epoch != lease.epoch
             or owner in ledger.parked
-            or owner is not current_owner()
+            or owner.ident != threading.get_ident()
+            or owner.is_dead
         ):
             return False
         now = self.now()

@@ -188,7 +188,7 @@ class Lease(Generic[C]):
     HikariCP's ``ConcurrentBag``), and each stays with the one that it used last.
     """
 
-    __slots__ = ("__weakref__", "_parked", "_slot", "claim", "epoch", "id", "pool")
+    __slots__ = ("__weakref__", "_parked", "_slot", "claim", "epoch", "id", "is_known", "pool")
 
     def __init__(self, pool: ConnectionPool[C]) -> None:
         self.pool = pool
@@ -198,6 +198,8 @@ class Lease(Generic[C]):
         self._parked: Slot[C] | None = None
         #: The pool's when it was taken; parked only if nothing has been decided since.
         self.epoch = 0
+        #: Whether a unit of work has heard of it.
+        self.is_known = False
 
     @property
     def slot(self) -> Slot[C]:
@@ -282,6 +284,7 @@ class Lease(Generic[C]):
         slot = self._slot
         if slot is None:
             return
+        self.is_known = False
         # A claim of its own too: another thread may be about to end a unit that knew this
         # lease, and it may take back nothing but what it knew.
         self.claim = slot.claim = Claim()
@@ -301,7 +304,8 @@ class Lease(Generic[C]):
 
     def release(self) -> None:
         """Give the connection back, clean; it is closed instead if that cannot be."""
-        if not self.is_held():
+        slot = self._slot
+        if slot is None or slot.lease_id != self.id:
             _ = self.slot  # Says what is wrong.
         self.pool.check_in(self)
 

@@ -65,6 +65,7 @@ class Unit:
         """
         key = (lease.pool.name, get_ident())
         self.takes[key] = self.takes.get(key, 0) + 1
+        lease.is_known = True
         self._leases[lease.id] = (weakref.ref(lease), lease.claim)
         if len(self._leases) > 64:  # A long unit must not collect what was long released.
             self._forget_ended()

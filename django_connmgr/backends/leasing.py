@@ -68,7 +68,8 @@ class LeasingWrapper(OpeningWrapper):
             if is_known:
                 unit.takes[self._take_key] += 1
             else:
-                lease.renew()
+                if lease.is_known:
+                    lease.renew()
                 self._join(unit, lease)
         if physical is self._adopted:
             self.errors_occurred = False
