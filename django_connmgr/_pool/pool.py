@@ -16,7 +16,7 @@ from .ledger import PoolStatus
 from .owner import AT_ONCE, Owner, current_owner
 from .reaper import reaper
 from .report import describe_exhaustion
-from .slot import CloseReason, Lease, Slot, SlotState
+from .slot import PARKED, CloseReason, Lease, Slot, SlotState
 from .stats import PoolStats
 from .upkeep import Upkeep
 from .waiters import Waiter
@@ -85,12 +85,22 @@ class ConnectionPool(Upkeep[C]):
         ``None`` if it is not parked any more. It is the same lease again, so its unit of
         work has to be the same.
         """
-        now = self.now()
-        slot = lease.retake(now)
-        if slot is None or slot.owner is None:
+        # Written out, as in ``_park``, because calls cost more than all that is in them.
+        slot = lease._parked
+        if slot is None or not lease.claim.token.pop(PARKED, False):
             return None
+        lease._slot = slot
+        lease._parked = None
+        now = self.now()
+        slot.leased_at = slot.used_at = now
+        slot.retaken += 1
+        owner = slot.owner
+        if owner is None:
+            return None
+        owner.returns = owner.returns + 1 if now - owner.left_at < AT_ONCE else 0
+        owner.held[slot] = lease.id
         ledger, connection = self._ledger, slot.connection
-        ledger.parked.pop(slot.owner, None)
+        ledger.parked.pop(owner, None)
         if (
             connection is not None
             and now - slot.traffic_at <= ledger.limits.check_after
@@ -98,7 +108,7 @@ class ConnectionPool(Upkeep[C]):
             and self.driver.is_quiet(connection)
         ):
             return connection
-        self._checkout(lease, slot.owner, now, timeout, connect)
+        self._checkout(lease, owner, now, timeout, connect)
         return lease.connection
 
     def _checkout(
@@ -270,7 +280,9 @@ class ConnectionPool(Upkeep[C]):
         """Give a clean connection back without the lock; false if somebody has to hear of it.
 
         Only on its owner's thread, because any other's may end meanwhile, and the slot be
-        somebody else's. For the order of things see ``Lease.park`` and ``Ledger.gather``.
+        somebody else's. The token is put down after everything else: from there on the slot
+        may be another's. Whoever is interrupted on the way drops the lease, and its finaliser
+        reports it. For what others decide meanwhile see ``Shelf.gather``.
         """
         ledger = self._ledger
         if (
@@ -288,8 +300,15 @@ class ConnectionPool(Upkeep[C]):
             return False
         if ledger.waiters and not (may_stay and ledger.may_keep(owner, now)):
             return False
-        returns = owner.returns
-        lease.park(slot, owner, now)
+        owner.held.pop(slot, None)
+        owner.left_at = now
+        slot.held_seconds += now - slot.leased_at
+        slot.leased_at = slot.idle_since = slot.traffic_at = now
+        lease._parked = slot
+        lease._slot = None
+        claim = lease.claim
+        claim.place = PARKED
+        claim.token[PARKED] = True
         ledger.parked[owner] = lease
         is_condemned = ledger.epoch != lease.epoch
         # What time it is by now, because this thread may have slept meanwhile.
@@ -298,9 +317,10 @@ class ConnectionPool(Upkeep[C]):
         ):
             return True
         ledger.parked.pop(owner, None)
-        if lease.retake(now):
-            slot.retaken -= 1
-            owner.returns = returns
+        if claim.unpark():
+            lease._slot = slot
+            lease._parked = None
+            owner.held[slot] = lease.id
             return False
         if is_condemned:
             self._retire_condemned()  # Whoever came made it idle, and may not have looked at it.

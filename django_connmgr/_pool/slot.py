@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Generic
 
 from ..exceptions import PoolError
 from .driver import C
-from .owner import AT_ONCE
 
 if TYPE_CHECKING:
     from traceback import StackSummary
@@ -182,7 +181,7 @@ class Lease(Generic[C]):
 
     A release does not always go through the pool's lock: the lease may be *parked*. Its
     connection is clean then and counts as idle, and it goes to whoever comes first: to
-    any thread by way of the pool (``Ledger.gather``), or to the thread that parked it,
+    any thread by way of the pool (``Shelf.gather``), or to the thread that parked it,
     which retakes the lease for the price of picking up the token. So threads that do not
     have to share connections do not meet at the lock (as with the thread-local list of
     HikariCP's ``ConcurrentBag``), and each stays with the one that it used last.
@@ -227,41 +226,8 @@ class Lease(Generic[C]):
             )
         return connection
 
-    # These two are written out, because calls cost more than all that is in them.
-
-    def park(self, slot: Slot[C], owner: Owner, now: float) -> None:
-        """Leave the clean connection to whoever comes first. On its owner's thread, at ``now``.
-
-        The token comes after everything else: from there on the slot may be another's.
-        Whoever is interrupted on the way drops the lease, and its finaliser reports it.
-        """
-        owner.held.pop(slot, None)
-        owner.left_at = now
-        slot.held_seconds += now - slot.leased_at
-        slot.leased_at = slot.idle_since = slot.traffic_at = now
-        self._parked = slot
-        self._slot = None
-        claim = self.claim
-        claim.place = PARKED
-        claim.token[PARKED] = True
-
-    def retake(self, now: float) -> Slot[C] | None:
-        """On its owner's thread: hold what was parked again; ``None`` if another has it."""
-        slot = self._parked
-        if slot is None or not self.claim.token.pop(PARKED, False):
-            return None
-        self._slot = slot
-        self._parked = None
-        slot.leased_at = slot.used_at = now
-        slot.retaken += 1
-        owner = slot.owner
-        if owner is not None:
-            owner.returns = owner.returns + 1 if now - owner.left_at < AT_ONCE else 0
-            owner.held[slot] = self.id
-        return slot
-
     def slot_to_gather(self) -> Slot[C] | None:
-        """The pool's: the slot that was parked, unless its thread has it again."""
+        """The slot that was parked, unless its thread has it again."""
         slot = self._parked
         return slot if slot is not None and self.claim.unpark() else None
 
