@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from django_connmgr._pool.line import LOOK_AGAIN
 from django_connmgr._pool.owner import AT_ONCE, BRISK_AFTER, Owner, current_owner
 from django_connmgr._pool.pool import BRIEF
 from django_connmgr._pool.slot import FREE, KEPT, Lease
 from django_connmgr._pool.unit import Unit
+from django_connmgr._pool.waiters import Waiter
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
 
 from .conftest import MakePool
@@ -288,6 +290,37 @@ def test_a_newcomer_takes_what_lies_there_only_while_those_who_wait_are_young(
     assert Worker(lambda: borrow(pool)).result()
     assert pool.stats().waits == 1
     borrower.pop().result()
+
+
+def test_only_the_first_in_line_has_an_alarm_and_the_next_is_told_that_it_needs_one(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(max_size=1, fair_after=0.02)
+    pool.checkout().release()
+    ledger, owner, now = pool._ledger, current_owner(), clock.now()
+    brisk(True)
+    first, second = (Waiter(Lease(pool), owner, now, now, now + 5) for _ in range(2))
+    ledger.waiters.extend([first, second])
+    assert (ledger.next_look(second, now), ledger.next_look(first, now)) == (LOOK_AGAIN, 0.02)
+    assert ledger.may_keep(owner, now)
+    assert not first.bell.wait(0)
+    ledger.waiters.popleft()
+    assert ledger.may_keep(owner, now)
+    assert second.bell.wait(0)
+
+
+def test_a_connection_that_is_handed_over_is_never_idle_in_between(
+    make_pool: MakePool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(max_size=1)
+    lease = pool.checkout()
+    waiting = Worker(lambda: borrow(pool))
+    clock.await_waiters()
+    monkeypatch.setattr(pool._ledger, "put_back", lambda *args: pytest.fail("made idle"))
+    lease.release()
+    monkeypatch.undo()
+    assert waiting.result() is not None
+    assert pool.stats().checkouts == 2
 
 
 def test_what_is_handed_over_at_once_is_not_looked_at_again(
