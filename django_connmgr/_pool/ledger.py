@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..exceptions import PoolClosed, TooManyRequests
+from .clock import Bell
 from .driver import C
 from .limits import Limits
 from .owner import Owner, current_owner
@@ -58,9 +59,13 @@ class Ledger(Shelf[C]):
                 self.counters.checkouts += 1
                 return True
             idle.pop()
-        if may_grow and self._may_grow(now) and not self._should_wait(waiter, now):
-            return self.reserve(waiter.lease, waiter.owner, now)
-        return self._reclaim(waiter.lease, waiter.owner, now)
+        if self._is_exhausted(now):
+            return self.limits.reclaim and self._reclaim(waiter.lease, waiter.owner, now)
+        return (
+            may_grow
+            and not self._should_wait(waiter, now)
+            and self.reserve(waiter.lease, waiter.owner, now)
+        )
 
     def reserve(self, lease: Lease[C], owner: Owner, now: float) -> bool:
         """Give ``lease`` a place for a connection that its holder opens; false if full."""
@@ -78,8 +83,6 @@ class Ledger(Shelf[C]):
         lease at its next query, and the slot comes back when that lease is collected.
         """
         free = [slot for slot in self.slots if FREE in slot.claim.token]
-        if not free or not self.limits.reclaim or not self._is_exhausted(now):
-            return False
         for slot in sorted(free, key=_used_at):
             if slot.state is SlotState.LEASED and slot.claim.reclaim():
                 self.counters.reclaimed += 1
@@ -224,6 +227,7 @@ class Ledger(Shelf[C]):
             )
             return served
         self.counters.waits += 1
+        waiter.bell = Bell()
         if is_first:
             waiters.appendleft(waiter)
         else:

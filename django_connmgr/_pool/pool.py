@@ -172,7 +172,8 @@ class ConnectionPool(Upkeep[C]):
                 served = ledger.admit(waiter, now, is_first=is_first)
             if served or ledger.obituaries:
                 self._act(served)
-            self._wait(waiter, now, deadline)
+            if not waiter.is_out:
+                self._wait(waiter, now, deadline)
         finally:
             if not waiter.is_out:
                 self._withdraw(waiter)
@@ -180,7 +181,7 @@ class ConnectionPool(Upkeep[C]):
                 self._look_again()  # It may have been rung for them, and they are another's now.
         if waiter.error is not None:
             raise waiter.error
-        if not lease.is_held():
+        if not waiter.is_out and not lease.is_held():
             raise self._timed_out(self.now() - now)
 
     def _wait(self, waiter: Waiter, looked: float, deadline: float) -> None:

@@ -52,7 +52,8 @@ class Waiter:
         self.is_hurried = False
         self.lease = lease
         self.owner = owner
-        self.bell = Bell()
+        #: From the moment that it stands in line.
+        self.bell: Bell
         #: What it gets instead of a slot.
         self.error: Exception | None = None
 

@@ -62,7 +62,7 @@ class HoldingWrapper(LeasingWrapper):
                     if slot is not None:
                         slot.used_at = lease.pool.now()
                 else:  # Reclaimed, or collected by the end of its unit.
-                    self._let_go()
+                    self._lose()
                     # Only dropped, not forgotten: whoever collected it may still be giving
                     # it back, and if whoever took the token was interrupted, it is nobody's
                     # and its finaliser reports it.
@@ -287,7 +287,7 @@ class HoldingWrapper(LeasingWrapper):
             if self._holds & IN_USE or lease.claim.pick_up():
                 self._give_back(lease)
                 return True
-            self._let_go()  # Somebody took it already, and may still be giving it back.
+            self._lose()  # Somebody took it already, and may still be giving it back.
             return False
         finally:
             self._busy -= 1
@@ -308,6 +308,14 @@ class HoldingWrapper(LeasingWrapper):
             self._adopted = adopted
             if is_parked:
                 self._released = lease
+
+    def _lose(self) -> None:
+        """Somebody took the lease while nothing needed it."""
+        is_same = self._may_return and not self._holds & SESSION
+        adopted = self._adopted
+        self._let_go()
+        if is_same:
+            self._adopted = adopted
 
     def _let_go(self) -> None:
         # In this order, for the sake of interruptions: a connection without a lease might

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from django_connmgr._pool.clock import Bell
 from django_connmgr._pool.line import LOOK_AGAIN
 from django_connmgr._pool.owner import AT_ONCE, BRISK_AFTER, Owner, current_owner
 from django_connmgr._pool.pool import BRIEF
@@ -300,6 +301,7 @@ def test_only_the_first_in_line_has_an_alarm_and_the_next_is_told_that_it_needs_
     ledger, owner, now = pool._ledger, current_owner(), clock.now()
     brisk(True)
     first, second = (Waiter(Lease(pool), owner, now, now, now + 5) for _ in range(2))
+    first.bell, second.bell = Bell(), Bell()
     ledger.waiters.extend([first, second])
     assert ledger.next_look(second, now) == LOOK_AGAIN
     assert ledger.next_look(first, now) == pytest.approx(0.02)
