@@ -179,13 +179,14 @@ def release_connections() -> int:
     return _release_all()
 
 
-def release_everything() -> int:
+def release_everything() -> None:
     """As ``release_connections()``, also on an event loop, where there is nothing to release.
 
-    For our own callers, who end whatever ends and cannot choose where. What threads share is
-    left to those who share it.
+    For our own callers, who end whatever ends and cannot choose where. Nothing is looked for
+    on a thread that holds nothing of its own.
     """
-    return _release_all() if current_owner().held else 0
+    if current_owner().held:
+        _release_all()
 
 
 def _release_all() -> int:

@@ -105,6 +105,9 @@ class FakeDriver:
                     self.connections.append(connection)
         return connection
 
+    #: As for a pool that has the option ``check``.
+    asks_always = False
+
     def is_quiet(self, connection: FakeConnection) -> bool:
         return connection.is_quiet
 

@@ -1,4 +1,4 @@
-"""What the pool asks of a database driver: nine callables, and nothing else."""
+"""What the pool asks of a database driver: ten callables and a flag, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ class ConnectionState(enum.Enum):
 
 
 class Driver(Protocol[C]):
-    """One kind of connection. Stateless, so every method may run on any thread at any time.
+    """One kind of connection. Every method may run on any thread at any time.
 
     Only the owner of a connection's slot calls these for it, and never under a lock.
     """
+
+    #: Whether a connection is to be looked at before every lease, also if it goes straight
+    #: from one to the next, and was never idle.
+    asks_always: bool
 
     def connect(self, timeout: float) -> C:
         """Open a connection within ``timeout`` seconds, or raise the driver's own error."""

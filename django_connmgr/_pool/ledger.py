@@ -88,8 +88,6 @@ class Ledger(Shelf[C]):
                 self.counters.reclaimed += 1
                 self.counters.hold_seconds += now - slot.leased_at
                 slot.is_dirty = True
-                if slot.owner is not None:
-                    slot.owner.held.pop(slot, None)
                 self._assign(slot, lease, owner, SlotState.LEASED, now)
                 self.counters.checkouts += 1
                 return True
@@ -101,8 +99,6 @@ class Ledger(Shelf[C]):
         if slot is None or slot.lease_id != lease.id:
             return None
         successor: Lease[C] = Lease(self._pool)
-        if slot.owner is not None:
-            slot.owner.held.pop(slot, None)
         self._assign(slot, successor, current_owner(), slot.state, slot.leased_at)
         successor.epoch = lease.epoch  # It has not heard of what was decided since.
         return successor
@@ -116,6 +112,8 @@ class Ledger(Shelf[C]):
     def _assign(
         self, slot: Slot[C], lease: Lease[C], owner: Owner, state: SlotState, now: float
     ) -> None:
+        if slot.owner is not None:
+            slot.owner.held.pop(slot, None)
         lease._slot = slot
         lease.epoch = self.epoch
         slot.claim = lease.claim
@@ -142,14 +140,11 @@ class Ledger(Shelf[C]):
             self.put_back(slot, now)
             return self.serve(now) if waiter is not None or self.orphans else []
         # As to make it idle and serve the line, with nobody else to look at on the way.
-        owner = slot.owner
         self.pace.note_return(now)
         if slot.retaken:
             self._close_account(slot)
-        slot.is_warm = True
+        waiter.is_warm = True
         self._assign(slot, waiter.lease, waiter.owner, SlotState.LEASED, now)
-        if owner is not None:
-            owner.held.pop(slot, None)
         self.counters.checkouts += 1
         self._dismiss(now)
         # Last, as in ``serve()``: whoever reported one meanwhile rang for this waiter.
@@ -232,8 +227,8 @@ class Ledger(Shelf[C]):
             waiters.appendleft(waiter)
         else:
             waiters.append(waiter)
-        # In the queue first, then one more look. What others stop using meanwhile, they offer
-        # to the first in line: see ``report()`` and ``Line.may_keep``.
+        # In the queue first, then one more look. Whoever puts a token down or reports an
+        # orphan looks at the queue after that: see ``Claim`` and ``Shelf.report``.
         if self.orphans or waiters[0] is waiter:
             served += self.serve(now)
         return served

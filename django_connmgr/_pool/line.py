@@ -158,9 +158,11 @@ class Line(Generic[C]):
     def next_look(self, waiter: Waiter, now: float) -> float:
         """Seconds after which a waiter looks for itself, although nobody rang.
 
-        Only the first in line, or nobody would sleep through a long line.
+        Only the first in line also wakes at the moment when it becomes old: if all did,
+        nobody would sleep through a long line.
         """
-        pause = (not self._is_full() and self.growth_pause(now)) or LOOK_AGAIN
+        pause = 0.0 if self._is_full() else self.growth_pause(now)
+        pause = pause or LOOK_AGAIN
         if self._is_first(waiter):
             waiter.is_alert = True
             until_old = waiter.since + self.limits.fair_after - now

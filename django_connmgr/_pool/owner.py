@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: Coming back within so many seconds is coming back at once. Building a query takes a part of a
 #: millisecond, and several times that where other threads build theirs.
 AT_ONCE = 0.005
-#: So often running, and a thread is expected to do it again. A thread that has other work to
+#: So many times in a row, and a thread is expected to do it again. A thread that has other work to
 #: do after every second query, as a request has, never does it twice.
 BRISK_AFTER = 2
 
@@ -46,12 +46,17 @@ class Owner:
         #: because leases end on other threads too.
         self.held: dict[Slot[Any], int] = {}
         self._thread = weakref.ref(thread)
-        #: Its thread has told so; one that was interrupted at it has not: see ``is_alive()``.
+        #: Its thread has told so. False proves nothing, because the telling may be
+        #: interrupted: see ``is_alive()``.
         self.is_dead = False
         #: When it last stopped using a connection, by the pool's clock.
         self.left_at = float("-inf")
-        #: How often running it came back for one at once after that.
+        #: How many times in a row it has come back for one at once after that.
         self.returns = 0
+
+    def note_return(self, now: float) -> None:
+        """It comes for a connection again."""
+        self.returns = self.returns + 1 if now - self.left_at < AT_ONCE else 0
 
     def is_alive(self) -> bool:
         """False once the thread has ended. Takes no lock of ours and does no I/O."""

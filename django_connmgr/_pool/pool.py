@@ -43,7 +43,8 @@ class ConnectionPool(Upkeep[C]):
 
     A checkout takes, in this order: what its thread released last, an idle connection, one
     that another thread parked, a new one, one that its owner does not use, a dead owner's
-    that nobody heard of, or it waits in line. Whatever frees capacity serves the line: a
+    that nobody heard of, or it waits in line. A connection that comes back goes to the longest
+    waiter; see ``Line.may_keep`` for the one exception. Whatever frees capacity serves the line: a
     return, a failed connect, a closed connection, a dead owner. Decisions are the ledger's,
     made under the lock; the workshop carries them out after the lock was let go of.
 
@@ -82,21 +83,20 @@ class ConnectionPool(Upkeep[C]):
     ) -> C | None:
         """As ``checkout()``, with a lease that this thread released: its connection.
 
-        ``None`` if it is not parked any more. It is the same lease again, so its unit of
-        work has to be the same.
+        ``None`` if it is not parked any more. It is the same lease again: for another unit of
+        work, ``renew()`` it.
         """
         # Written out, as in ``_park``, because calls cost more than all that is in them.
         slot = lease._parked
-        if slot is None or not lease.claim.token.pop(PARKED, False):
+        owner = None if slot is None else slot.owner
+        if slot is None or owner is None or not lease.claim.token.pop(PARKED, False):
             return None
         lease._slot = slot
         lease._parked = None
         now = self.now()
         slot.leased_at = slot.used_at = now
         slot.retaken += 1
-        owner = slot.owner
-        if owner is None:
-            return None
+        # As ``Owner.note_return()``.
         owner.returns = owner.returns + 1 if now - owner.left_at < AT_ONCE else 0
         owner.held[slot] = lease.id
         ledger, connection = self._ledger, slot.connection
@@ -122,17 +122,20 @@ class ConnectionPool(Upkeep[C]):
         """The long way, for a lease that has no slot, or one with a doubtful connection."""
         limits = self._ledger.limits
         deadline = now + (limits.timeout if timeout is None else timeout)
+        is_warm = False
         try:
             if lease._slot is None:
-                owner.returns = owner.returns + 1 if now - owner.left_at < AT_ONCE else 0
-                self._obtain(lease, owner, now, now, deadline, is_first=False)
-            while not self._make_ready(lease, deadline, connect or self.driver.connect):
+                owner.note_return(now)
+                is_warm = self._obtain(lease, owner, now, now, deadline, is_first=False)
+            while not self._make_ready(
+                lease, deadline, connect or self.driver.connect, is_warm=is_warm
+            ):
                 again = self.now()
                 if again >= deadline:
                     # A frozen server took all the time there was.
                     raise self._timed_out(again - now)
                 # It had its turn, and what it got was no good: it goes first now.
-                self._obtain(lease, owner, now, again, deadline, is_first=True)
+                is_warm = self._obtain(lease, owner, now, again, deadline, is_first=True)
             if limits.leak_threshold:
                 lease.slot.stack = stack_here()
             return lease
@@ -142,13 +145,15 @@ class ConnectionPool(Upkeep[C]):
                 self.check_in(lease)
             raise
 
-    def _make_ready(self, lease: Lease[C], deadline: float, connect: Callable[[float], C]) -> bool:
+    def _make_ready(
+        self, lease: Lease[C], deadline: float, connect: Callable[[float], C], *, is_warm: bool
+    ) -> bool:
         """See that the slot has a working connection; false if the slot had to be given up."""
         slot = lease.slot
         connection = slot.connection
         if connection is None:
             return self._open(lease, slot, deadline, connect)
-        if self._is_fit(lease, slot, connection, deadline):
+        if self._is_fit(lease, slot, connection, deadline, is_warm=is_warm):
             return True
         with self._lock:
             self._ledger.counters.checkouts -= 1
@@ -163,8 +168,11 @@ class ConnectionPool(Upkeep[C]):
         deadline: float,
         *,
         is_first: bool,
-    ) -> None:
-        """Have ``lease`` promised a slot, at once or after standing in line for one."""
+    ) -> bool:
+        """Have ``lease`` promised a slot, at once or after standing in line for one.
+
+        True if the connection comes from the hands of another.
+        """
         ledger = self._ledger
         waiter = Waiter(lease, owner, since, now, deadline)
         try:
@@ -183,6 +191,7 @@ class ConnectionPool(Upkeep[C]):
             raise waiter.error
         if not waiter.is_out and not lease.is_held():
             raise self._timed_out(self.now() - now)
+        return waiter.is_warm
 
     def _wait(self, waiter: Waiter, looked: float, deadline: float) -> None:
         """Return when it is served, refused, or out of time."""
@@ -233,7 +242,7 @@ class ConnectionPool(Upkeep[C]):
         True if it was parked, and so may be retaken.
 
         If it ``may_stay``, this thread may have it again before those who wait have it; see
-        ``Line.is_young``. By default it may if it was held for less than ``BRIEF``.
+        ``Line.may_keep``. By default it may if it was held for less than ``BRIEF``.
         """
         slot = lease._slot
         if slot is None or slot.lease_id != lease.id:
@@ -439,7 +448,9 @@ class ConnectionPool(Upkeep[C]):
             reaper.nudge()
 
     def is_short(self) -> bool:
-        """Whether somebody waits for what this thread's lease does not use. Takes no lock."""
+        """Whether somebody waits for what this thread's lease does not use any more, from now
+        on. Takes no lock.
+        """
         owner, now = current_owner(), self.now()
         owner.left_at = now
         return self._ledger.is_short(owner, now)

@@ -67,7 +67,6 @@ class Shelf(Line[C]):
     def put_back(self, slot: Slot[C], now: float) -> None:
         """Make a slot idle, whoever had it."""
         slot.idle_since = now
-        slot.is_warm = False
         if self.waiters:
             self.pace.note_return(now)
         self._idle.append(slot)
@@ -141,7 +140,9 @@ class Shelf(Line[C]):
             self.orphans.popleft()  # Not before: this may be interrupted.
 
     def find_orphans(self, now: float) -> bool:
-        """Whether leases have ended without a release; looks for owners that died unheard of."""
+        """True if something may have come back; looks for owners that died unheard of, at most
+        every ``SWEEP_DISTANCE``.
+        """
         if now - self._swept_at >= SWEEP_DISTANCE:
             self.sweep(now)
             return True

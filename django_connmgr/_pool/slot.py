@@ -61,7 +61,6 @@ class Slot(Generic[C]):
         "held_seconds",
         "idle_since",
         "is_dirty",
-        "is_warm",
         "lease_id",
         "lease_ref",
         "leased_at",
@@ -88,8 +87,6 @@ class Slot(Generic[C]):
         self.claim = Claim()
         #: Not cleaned since it was last leased.
         self.is_dirty = False
-        #: Handed over at the moment that it came back: it was never idle in between.
-        self.is_warm = False
         #: Where it was leased, until it was held for ``leak_threshold`` and that was logged.
         self.stack: StackSummary | None = None
         # Times are the pool clock's, in seconds.

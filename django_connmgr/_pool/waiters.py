@@ -25,6 +25,7 @@ class Waiter:
         "is_alert",
         "is_hurried",
         "is_out",
+        "is_warm",
         "lease",
         "lined_up_at",
         "owner",
@@ -44,6 +45,8 @@ class Waiter:
         self.lined_up_at = lined_up_at
         #: Served or refused, and out of the queue.
         self.is_out = False
+        #: Whether what it was served came from the hands of another, and was never idle.
+        self.is_warm = False
         #: Whether it knows that it is the first in line, and when to look for itself.
         self.is_alert = False
         #: Until when it has to have a connection.

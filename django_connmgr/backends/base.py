@@ -1,4 +1,4 @@
-"""Where Django's connection wrapper meets the pool; nothing else knows both."""
+"""The wrapper that borrows its connections from a pool: blocks, releasing, fork and exit."""
 
 from __future__ import annotations
 
@@ -170,8 +170,8 @@ class PooledWrapper(HoldingWrapper):
             physical.adoptions += 1
             self._adopted, self._adoption = physical, physical.adoptions
             self.forget_session()
-            if known is None or physical.wrapper_state is not known.wrapper_state:
-                vars(self).update(physical.wrapper_state)
+            vars(self).update(physical.wrapper_state)
+            if known is None:
                 self._forget_transaction()
                 self.autocommit = self.settings_dict["AUTOCOMMIT"]
                 if not self.autocommit:

@@ -101,7 +101,7 @@ class HoldingWrapper(LeasingWrapper):
         claim = lease.claim
         is_wanted = claim.is_due or (not self._holds and lease.pool.is_short())
         if is_wanted and claim.pick_up():
-            self._give_back(lease, may_stay=False)
+            self._give_back(lease)
 
     def _keep(self, reason: int) -> None:
         """Hold the lease for the rest of the unit of work."""
@@ -292,7 +292,7 @@ class HoldingWrapper(LeasingWrapper):
         finally:
             self._busy -= 1
 
-    def _give_back(self, lease: Lease[Physical], *, may_stay: bool = True) -> None:
+    def _give_back(self, lease: Lease[Physical]) -> None:
         self.run_on_commit = []
         cursors, physical, adopted = self._cursors, self._physical, self._adopted
         self._let_go()
@@ -303,7 +303,7 @@ class HoldingWrapper(LeasingWrapper):
                     cursor.close()
         # Not if the release undid what a subclass remembers: see ``forget_session``.
         is_same = physical is not None and not physical.has_session_state
-        is_parked = lease.pool.check_in(lease, may_stay=may_stay)
+        is_parked = lease.pool.check_in(lease, may_stay=True)
         if self._may_return and self.autocommit and is_same:
             self._adopted = adopted
             if is_parked:

@@ -52,20 +52,20 @@ class LeasingWrapper(OpeningWrapper):
         self._released = None
         unit = find_unit()
         number = 0 if unit is None else unit.number
-        is_known = number == self._unit_number
+        is_same_unit = number == self._unit_number
         if unit is None:
-            if not is_known:
+            if not is_same_unit:
                 return False
         elif unit.is_over or unit.is_eager:
             return False
-        if not is_known and self.connection_pool is not lease.pool:
+        if not is_same_unit and self.connection_pool is not lease.pool:
             return False
         physical = lease.pool.retake(lease, self._checkout_timeout, connect=self._connect_here)
         if physical is None:
             return False
         self._lease = lease
         if unit is not None:
-            if is_known:
+            if is_same_unit:
                 unit.takes[self._take_key] += 1
             else:
                 if lease.is_known:
