@@ -293,6 +293,50 @@ def test_a_newcomer_takes_what_lies_there_only_while_those_who_wait_are_young(
     borrower.pop().result()
 
 
+def test_a_newcomer_lines_up_behind_those_who_have_waited_for_long(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(max_size=1, fair_after=0.02)
+    borrow(pool)
+    brisk(True)
+    stay(pool)
+    clock._now += 0.03  # Nobody has noticed it yet.
+    newcomer = Worker(lambda: borrow(pool))
+    clock.await_waiters()
+    assert len(pool._ledger.waiters) == 2
+    clock.advance(0.01)
+    newcomer.result()
+    borrower.pop().result()
+
+
+def test_what_a_dead_thread_held_is_not_parked_in_its_name(make_pool: MakePool) -> None:
+    """Its number may be another thread's by now."""
+    pool = make_pool()
+    lease = pool.checkout()
+    owner = current_owner()
+    owner.is_dead = True
+    try:
+        lease.release()
+    finally:
+        owner.is_dead = False
+    assert pool._ledger.parked == {}
+    assert picture(pool) == {"idle": 1}
+
+
+def test_a_lease_that_a_unit_knew_is_another_at_the_next_checkout(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1)
+    unit = Unit("over soon")
+    first = pool.checkout()
+    unit.add(first)
+    first.release()
+    del first
+    again = pool.checkout()
+    again.claim.put_down(KEPT)
+    assert unit.end() == 0
+    assert again.claim.pick_up()
+    again.release()
+
+
 def test_only_the_first_in_line_has_an_alarm_and_the_next_is_told_that_it_needs_one(
     make_pool: MakePool, clock: ManualClock
 ) -> None:

@@ -295,3 +295,37 @@ def test_a_slot_that_was_promised_while_nobody_took_the_waiter_off_the_queue_is_
     waiting.await_served()
     assert picture(pool) == {"idle": 1, "leased": 1}
     waiting.give_back()
+
+
+def test_a_connection_is_looked_at_when_it_is_handed_over_if_the_driver_always_asks(
+    make_pool: MakePool, clock: ManualClock, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(max_size=1)
+    lease = pool.checkout()
+    monkeypatch.setattr(driver, "asks_always", True)
+    waiting = Borrower(pool)
+    clock.await_waiters()
+    lease.connection.is_quiet = False
+    lease.release()
+    waiting.give_back()
+    assert driver.checks == 1
+
+
+def test_who_waits_for_its_own_lease_on_another_thread_s_hands_holds_it(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(max_size=1)
+    leases: list[Any] = []
+
+    def lease_twice() -> None:
+        leases.append(pool.checkout())
+        leases.append(pool.checkout())
+
+    worker = Worker(lease_twice)
+    clock.await_waiters()
+    leases[0].release()
+    worker.result()
+    # It is dead, and was heard of at once: its second lease was among what it held.
+    assert picture(pool) == {"idle": 1}
+    assert pool.stats().reaped == 1
+    leases.clear()

@@ -1,0 +1,148 @@
+"""The second time a wrapper leases, it does less: what it must do all the same."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, connections
+
+from django_connmgr import pools, unit_of_work, with_connection
+from django_connmgr.backends.postgresql.base import DatabaseWrapper
+
+from .conftest import Pool, PoolOf
+from .threads import ask, in_a_thread, in_threads
+
+
+@pytest.fixture
+def pool(pool_of: PoolOf) -> Pool:
+    return pool_of(max_size=1, release="transaction")
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry for each time that this thread's wrapper was told to forget its session."""
+    forgotten: list[None] = []
+    monkeypatch.setattr(connection, "forget_session", lambda: forgotten.append(None))
+    return forgotten
+
+
+def test_it_knows_the_session_as_long_as_nobody_else_had_it(
+    pool: Pool, forgotten: list[None]
+) -> None:
+    for _ in range(3):
+        with unit_of_work():
+            ask()
+            ask()
+    assert len(forgotten) == 1
+
+
+@pytest.mark.parametrize("look", [lambda pool: pool, lambda pool: pool.stats()])
+def test_it_forgets_the_session_if_somebody_else_had_it(
+    pool: Pool, forgotten: list[None], look: Callable[[Pool], object]
+) -> None:
+    mine = ask()
+    look(pool)  # Which gathers what is parked.
+    assert in_a_thread(ask) == mine
+    assert ask() == mine
+    assert len(forgotten) == 2
+
+
+def test_it_forgets_the_session_if_it_was_reclaimed(pool_of: PoolOf, forgotten: list[None]) -> None:
+    pool_of(max_size=1)
+    with unit_of_work():
+        mine = ask()
+        assert in_a_thread(ask) == mine
+        assert ask() == mine
+    assert len(forgotten) == 2
+
+
+def test_it_forgets_the_session_if_a_callable_resets_it(
+    pool_of: PoolOf, forgotten: list[None]
+) -> None:
+    pool_of(max_size=1, release="transaction", reset=lambda raw: None)
+    ask()
+    ask()
+    assert len(forgotten) == 2
+
+
+def test_settings_that_were_changed_in_place_count_from_the_next_unit_on(pool: Pool) -> None:
+    settings = connection.settings_dict
+    before = settings["OPTIONS"]
+    with unit_of_work():
+        ask()
+    settings["OPTIONS"] = {**before, "application_name": "changed"}
+    try:
+        with unit_of_work():
+            assert ask("SELECT current_setting('application_name')") == "changed"
+        assert pools["default"] is not pool
+    finally:
+        connection.close()
+        connection.close_pool()
+        settings["OPTIONS"] = before
+
+
+def test_an_engine_that_ensures_connections_in_its_own_way_is_asked_every_time(pool: Pool) -> None:
+    asked: list[None] = []
+
+    class Own(DatabaseWrapper):
+        def ensure_connection(self) -> None:
+            asked.append(None)
+            super().ensure_connection()
+
+    wrapper = Own(connection.settings_dict, "default")
+    for _ in range(3):
+        asked.clear()
+        with wrapper.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        assert asked
+
+
+def test_errors_of_the_driver_are_django_s(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(params: object) -> Any:
+        raise psycopg.OperationalError("not today")
+
+    ask()
+    pool.recycle()
+    monkeypatch.setattr(connection, "get_new_connection", refuse)
+    with pytest.raises(OperationalError, match="not today"):
+        ask()
+
+
+def test_what_an_engine_keeps_for_each_connection_is_that_connection_s(pool_of: PoolOf) -> None:
+    pool_of(max_size=2)
+
+    class Own(DatabaseWrapper):
+        def get_new_connection(self, params: Any) -> Any:
+            self.statements: list[str] = []
+            return super().get_new_connection(params)
+
+    both = threading.Barrier(2)
+
+    def keep() -> list[str]:
+        wrapper = connections["default"] = Own(connection.settings_dict, "default")
+        with with_connection():
+            both.wait(20)
+            return wrapper.statements
+
+    one, other = in_threads(2, keep)
+    assert one is not other
+
+
+def test_a_decorator_releases_on_each_thread_that_runs_the_function(pool_of: PoolOf) -> None:
+    pool = pool_of(max_size=2)
+    both = threading.Barrier(2)
+    is_last = iter([False, True])
+
+    @with_connection()
+    def work() -> None:
+        ask()
+        both.wait(20)
+        if next(is_last):  # The first to enter leaves after the second.
+            assert pool.stats().leased >= 1
+
+    in_threads(2, work)
+    assert pool.stats().leased == 0
