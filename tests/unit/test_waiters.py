@@ -326,6 +326,7 @@ def test_who_waits_for_its_own_lease_on_another_thread_s_hands_holds_it(
     leases[0].release()
     worker.result()
     # It is dead, and was heard of at once: its second lease was among what it held.
+    assert pool.has_orphans()
     assert picture(pool) == {"idle": 1}
     assert pool.stats().reaped == 1
     leases.clear()
