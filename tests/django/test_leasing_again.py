@@ -9,9 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import OperationalError, connection, connections
+from django.db.backends.postgresql import base as stock
 
 from django_connmgr import pools, unit_of_work, with_connection
-from django_connmgr.backends.postgresql.base import DatabaseWrapper
+from django_connmgr.backends.postgresql.base import DatabaseWrapper, PooledPostgreSQL
 
 from .conftest import Pool, PoolOf
 from .threads import ask, in_a_thread, in_threads
@@ -67,7 +68,7 @@ def test_it_forgets_the_session_if_the_end_of_its_unit_reset_it(
     pool_of(max_size=1, reset="session")
     with unit_of_work() as unit:
         ask()
-        ask("SET statement_timeout = 12345; SELECT 1")
+        ask("SELECT set_config('statement_timeout', '12345', false)")
         in_a_thread(unit.end)
         ask()
     assert len(forgotten) == 2
@@ -101,11 +102,14 @@ def test_settings_that_were_changed_in_place_count_from_the_next_unit_on(pool: P
 def test_an_engine_that_ensures_connections_in_its_own_way_is_asked_every_time(pool: Pool) -> None:
     asked: list[None] = []
 
-    class Own(DatabaseWrapper):
+    class Engine(stock.DatabaseWrapper):
         def ensure_connection(self) -> None:
             if self.connection is None:
                 asked.append(None)
             super().ensure_connection()
+
+    class Own(PooledPostgreSQL, Engine):
+        pass
 
     wrapper = Own(connection.settings_dict, "default")
     for _ in range(3):
