@@ -25,7 +25,7 @@ class Driver(Protocol[C]):
     """
 
     #: Whether a connection is to be looked at before every lease, also if it goes straight
-    #: from one to the next, and was never idle.
+    #: from who has just used it to the next.
     asks_always: bool
 
     def connect(self, timeout: float) -> C:

@@ -23,6 +23,9 @@ from .waiters import Waiter
 if TYPE_CHECKING:
     from .pool import ConnectionPool
 
+#: Seconds for which nothing is expected to happen to a connection after it was used.
+WARM = 0.005
+
 _used_at = operator.attrgetter("used_at")
 
 
@@ -143,7 +146,7 @@ class Ledger(Shelf[C]):
         self.pace.note_return(now)
         if slot.retaken:
             self._close_account(slot)
-        waiter.is_warm = True
+        waiter.is_warm = now - slot.used_at < WARM
         self._assign(slot, waiter.lease, waiter.owner, SlotState.LEASED, now)
         self.counters.checkouts += 1
         self._dismiss(now)
@@ -234,9 +237,21 @@ class Ledger(Shelf[C]):
         return served
 
     def _dismiss(self, now: float) -> None:
-        """The first in line has what it came for."""
-        waiter = self.waiters.popleft()
+        """The first in line has what it came for.
+
+        Whoever is the first now slept without an alarm. ``may_keep()`` leaves something lying
+        *before* it looks who is the first, and this looks for that *after* the first is gone,
+        so one of both rings.
+        """
+        waiters = self.waiters
+        waiter = waiters[0]
+        # Before it is taken out: interrupted in between, it is dismissed once more.
         waiter.is_out = True
+        waiters.popleft()
+        if not waiters:
+            self.has_left_some = False
+        elif (self.has_left_some or not self._is_full()) and not waiters[0].is_alert:
+            waiters[0].bell.ring()
         self.counters.wait_seconds += now - waiter.lined_up_at
 
     def serve(self, now: float) -> list[Waiter]:

@@ -42,6 +42,8 @@ class Line(Generic[C]):
         self.counters = Counters()
         self.pace = Pace()
         self._no_growth_until = float("-inf")
+        #: Whether somebody left a connection lying although somebody waits; see ``may_keep()``.
+        self.has_left_some = False
 
     # Growing
 
@@ -125,6 +127,7 @@ class Line(Generic[C]):
         """
         if owner.returns < BRISK_AFTER or not self.is_young(now):
             return False
+        self.has_left_some = True
         try:
             waiter = self.waiters[0]
         except IndexError:
@@ -163,8 +166,8 @@ class Line(Generic[C]):
         """
         pause = 0.0 if self._is_full() else self.growth_pause(now)
         pause = pause or LOOK_AGAIN
-        if self._is_first(waiter):
-            waiter.is_alert = True
+        waiter.is_alert = self._is_first(waiter)
+        if waiter.is_alert:
             until_old = waiter.since + self.limits.fair_after - now
             if 0 < until_old < pause:
                 pause = until_old

@@ -65,8 +65,12 @@ class ConnectionPool(Upkeep[C]):
         ``PoolTimeout``, ``PoolClosed`` or ``TooManyRequests``.
         """
         owner = current_owner()
-        lease = self._ledger.parked.get(owner)
+        parked = self._ledger.parked
+        lease = parked.get(owner)
         if lease is None or self.retake(lease, timeout, connect=connect) is None:
+            # If it was interrupted while it retook it, it must be collected to come back.
+            parked.pop(owner, None)
+            lease = None
             return self._checkout(Lease(self), owner, self.now(), timeout, connect)
         if getrefcount(lease) > ALONE:
             return lease.succeed()  # Somebody might take it for the one that was released.
@@ -171,7 +175,7 @@ class ConnectionPool(Upkeep[C]):
     ) -> bool:
         """Have ``lease`` promised a slot, at once or after standing in line for one.
 
-        True if the connection comes from the hands of another.
+        True if the connection comes from the hands of another, who has just used it.
         """
         ledger = self._ledger
         waiter = Waiter(lease, owner, since, now, deadline)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic
 
 from ..exceptions import PoolError
 from .driver import C
+from .owner import current_owner
 
 if TYPE_CHECKING:
     from traceback import StackSummary
@@ -310,6 +311,12 @@ class Lease(Generic[C]):
         owner, slot.owner = slot.owner, None
         if owner is not None:
             owner.held.pop(slot, None)
+
+    def unshare(self) -> None:
+        """Be the calling thread's alone again."""
+        slot, owner = self.slot, current_owner()
+        slot.owner = owner
+        owner.held[slot] = self.id
 
     def forget(self) -> None:
         """Let go without giving anything back, because the slot is another's by now."""

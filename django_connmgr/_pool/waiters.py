@@ -45,7 +45,7 @@ class Waiter:
         self.lined_up_at = lined_up_at
         #: Served or refused, and out of the queue.
         self.is_out = False
-        #: Whether what it was served came from the hands of another, and was never idle.
+        #: Whether what it was served came from the hands of another, who has just used it.
         self.is_warm = False
         #: Whether it knows that it is the first in line, and when to look for itself.
         self.is_alert = False

@@ -127,7 +127,7 @@ class Workshop(ABC, Generic[C]):
     ) -> bool:
         """Whether a connection may be handed out; it is closed if not.
 
-        One that ``is_warm`` comes from the hands of another, and was never idle.
+        One that ``is_warm`` comes from the hands of another, who has just used it.
         """
         if is_warm and not slot.is_dirty and not self.driver.asks_always:
             return True  # To look at the socket, the thread would let go of the GIL.

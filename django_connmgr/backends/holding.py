@@ -191,6 +191,8 @@ class HoldingWrapper(LeasingWrapper):
             self.end_hold(MOMENT)
 
     def _cursor(self, name: str | None = None) -> Any:
+        if self._thread_ident != threading.get_ident():
+            self.validate_thread_sharing()  # Before another thread's holds are touched.
         if self._connect_timeout is not None or (self._adopted is None and not self._is_pooled):
             return super()._cursor(name)
         self._busy += 1
@@ -277,6 +279,9 @@ class HoldingWrapper(LeasingWrapper):
     def dec_thread_sharing(self) -> None:
         super().dec_thread_sharing()
         if not self._thread_sharing_count:
+            lease = self._lease
+            if lease is not None and self._thread_ident == threading.get_ident():
+                lease.unshare()
             self.end_hold(SHARED)
 
     # Letting go

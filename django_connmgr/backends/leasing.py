@@ -47,7 +47,7 @@ class LeasingWrapper(OpeningWrapper):
         self._is_eager = False
         self._gives_back_eagerly = False
 
-    def _retake(self, lease: Lease[Physical]) -> bool:
+    def _retake(self, lease: Lease[Physical]) -> bool:  # noqa: C901 - a call more would cost more
         """Lease the connection that was given back last again, unless another has it by now."""
         self._released = None
         unit = find_unit()
@@ -60,7 +60,11 @@ class LeasingWrapper(OpeningWrapper):
             return False
         if not is_same_unit and self.connection_pool is not lease.pool:
             return False
-        physical = lease.pool.retake(lease, self._checkout_timeout, connect=self._connect_here)
+        try:
+            physical = lease.pool.retake(lease, self._checkout_timeout, connect=self._connect_here)
+        except self.Database.Error:
+            with self.wrap_database_errors:
+                raise
         if physical is None:
             return False
         self._lease = lease

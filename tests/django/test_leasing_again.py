@@ -15,6 +15,7 @@ from django_connmgr import pools, unit_of_work, with_connection
 from django_connmgr.backends.postgresql.base import DatabaseWrapper, PooledPostgreSQL
 
 from .conftest import Pool, PoolOf
+from .server import Server
 from .threads import ask, in_a_thread, in_threads
 
 
@@ -119,12 +120,18 @@ def test_an_engine_that_ensures_connections_in_its_own_way_is_asked_every_time(p
         assert asked
 
 
-def test_errors_of_the_driver_are_django_s(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_killed", [False, True], ids=["recycled", "killed"])
+def test_errors_of_the_driver_are_django_s(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, server: Server, is_killed: bool
+) -> None:
     def refuse(params: object) -> Any:
         raise psycopg.OperationalError("not today")
 
-    ask()
-    pool.recycle()
+    backend = ask()
+    if is_killed:  # While its thread may have it again.
+        server.kill({backend})
+    else:
+        pool.recycle()
     monkeypatch.setattr(connection, "get_new_connection", refuse)
     with pytest.raises(OperationalError, match="not today"):
         ask()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, connections
 
-from django_connmgr import unit_of_work
+from django_connmgr import ThreadPoolExecutor, unit_of_work
 
 from .conftest import Pool, PoolOf
 from .threads import ask, in_a_thread
@@ -88,3 +88,15 @@ def test_without_sharing_another_thread_is_refused_and_the_owner_keeps_it(pool: 
     with pytest.raises(DatabaseError, match="created in thread"):
         in_a_thread(wrapper.close_if_unusable_or_obsolete)
     assert (ask(), connection.connection is not None, pool.stats().leased) == (mine, True, 1)
+
+
+def test_what_was_shared_goes_with_its_thread_s_work_again(pool: Pool) -> None:
+    def work() -> None:
+        wrapper = connections["default"]
+        wrapper.inc_thread_sharing()
+        ask()
+        wrapper.dec_thread_sharing()
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(work).result()
+        assert pool.stats().leased == 0

@@ -214,3 +214,13 @@ def test_at_the_birth_of_what_has_a_finaliser(name: str) -> None:
     cls = {"Lease": Lease, "_Tombstone": _Tombstone}[name]
     unborn = cls.__new__(cls)
     del unborn  # Errors in finalisers are warnings, and those are errors.
+
+
+def test_while_retaking_what_was_parked(make_pool: MakePool) -> None:
+    """After it took the token: what keeps the lease alive must not keep its slot."""
+    pool = make_pool(max_size=1)
+    pool.checkout().release()
+    (lease,) = pool._ledger.parked.values()
+    lease.claim.unpark()
+    del lease
+    pool.checkout(timeout=0).release()

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import pytest
 
 from django_connmgr import PoolClosed, PoolTimeout, TooManyRequests
+from django_connmgr._pool.clock import Bell
 from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.line import REFUSAL_PAUSE
+from django_connmgr._pool.owner import BRISK_AFTER, current_owner
 from django_connmgr._pool.pool import ConnectionPool
+from django_connmgr._pool.slot import Lease
 from django_connmgr._pool.waiters import Waiter
 from django_connmgr.testing import FakeDriver, ManualClock, ServerFull
 
@@ -330,3 +334,83 @@ def test_who_waits_for_its_own_lease_on_another_thread_s_hands_holds_it(
     assert picture(pool) == {"idle": 1}
     assert pool.stats().reaped == 1
     leases.clear()
+
+
+@pytest.mark.parametrize(("used", "looks"), [(0.001, 0), (0.01, 1)])
+def test_a_connection_is_looked_at_when_it_is_handed_over_by_who_did_not_just_use_it(
+    make_pool: MakePool,
+    clock: ManualClock,
+    driver: FakeDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    used: float,
+    looks: int,
+) -> None:
+    pool = make_pool(max_size=1)
+    lease = pool.checkout()
+    waiting = Borrower(pool)
+    clock.await_waiters()
+    seen: list[object] = []
+    monkeypatch.setattr(driver, "is_quiet", lambda connection: seen.append(connection) or True)
+    clock._now += used
+    lease.release()
+    waiting.give_back()
+    assert len(seen) == looks
+
+
+def test_who_becomes_the_first_in_line_hears_of_what_was_left_lying(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    """The one that was the first knew of it, and got something else."""
+    pool = make_pool(max_size=2, fair_after=0.02)
+    lease, other = pool.checkout(), Borrower(pool)
+    other.await_served()
+    first = Borrower(pool)
+    clock.await_waiters()
+    second = Borrower(pool)
+    clock.await_waiters()
+    current_owner().returns = BRISK_AFTER
+    pool.check_in(lease, may_stay=True)
+    assert len(pool._ledger.parked) == 1
+    other.give_back()
+    second.give_back()
+    first.give_back()
+
+
+def test_who_becomes_the_first_in_line_hears_that_the_pool_may_grow(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(max_size=10)
+    ledger = pool._ledger
+    lease = pool.checkout()
+    first, second = (
+        Waiter(Lease(pool), current_owner(), clock.now(), clock.now(), clock.now() + 5)
+        for _ in range(2)
+    )
+    first.bell, second.bell = Bell(), Bell()
+    ledger.waiters.extend([first, second])
+    lease.release()
+    assert second.bell.wait(0)
+    ledger.waiters.clear()
+    first.lease.release()
+
+
+def test_a_waiter_that_was_being_dismissed_when_that_was_interrupted_is_out(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    pool = make_pool(max_size=1)
+    lease = pool.checkout()
+    waiting = Borrower(pool)
+    clock.await_waiters()
+    waiters = pool._ledger.waiters
+
+    class Interrupting(deque[Waiter]):
+        def popleft(self) -> Waiter:
+            raise KeyboardInterrupt
+
+    pool._ledger.waiters = Interrupting(waiters)
+    with pytest.raises(KeyboardInterrupt):
+        lease.release()
+    pool._ledger.waiters = waiters
+    pool.stats()
+    waiting.give_back()
+    assert picture(pool) == {"idle": 1}
