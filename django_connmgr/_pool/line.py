@@ -161,12 +161,12 @@ class Line(Generic[C]):
     def next_look(self, waiter: Waiter, now: float) -> float:
         """Seconds after which a waiter looks for itself, although nobody rang.
 
-        Only the first in line also wakes at the moment when it becomes old: if all did,
-        nobody would sleep through a long line.
+        Where nobody leaves anything lying, only the first in line also wakes at the moment
+        when it becomes old: if all did, nobody would sleep through a long line.
         """
         pause = 0.0 if self._is_full() else self.growth_pause(now)
         pause = pause or LOOK_AGAIN
-        waiter.is_alert = self._is_first(waiter)
+        waiter.is_alert = self.has_left_some or self._is_first(waiter)
         if waiter.is_alert:
             until_old = waiter.since + self.limits.fair_after - now
             if 0 < until_old < pause:

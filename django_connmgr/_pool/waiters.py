@@ -47,7 +47,7 @@ class Waiter:
         self.is_out = False
         #: Whether what it was served came from the hands of another, who has just used it.
         self.is_warm = False
-        #: Whether it knows that it is the first in line, and when to look for itself.
+        #: Whether it looks for itself as soon as it is old; see ``Line.next_look``.
         self.is_alert = False
         #: Until when it has to have a connection.
         self.deadline = deadline
