@@ -248,9 +248,7 @@ class Ledger(Shelf[C]):
         # Before it is taken out: interrupted in between, it is dismissed once more.
         waiter.is_out = True
         waiters.popleft()
-        if not waiters:
-            self.has_left_some = False
-        elif (self.has_left_some or not self._is_full()) and not waiters[0].is_alert:
+        if waiters and not waiters[0].is_alert and (self.has_left_some or not self._is_full()):
             waiters[0].bell.ring()
         self.counters.wait_seconds += now - waiter.lined_up_at
 
@@ -261,6 +259,7 @@ class Ledger(Shelf[C]):
         """
         served: list[Waiter] = []
         waiters = self.waiters
+        self.has_left_some = False  # Before it looks what there is: see ``may_keep()``.
         while True:
             self.settle(now)
             while waiters:

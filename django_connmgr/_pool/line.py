@@ -42,7 +42,8 @@ class Line(Generic[C]):
         self.counters = Counters()
         self.pace = Pace()
         self._no_growth_until = float("-inf")
-        #: Whether somebody left a connection lying although somebody waits; see ``may_keep()``.
+        #: Whether somebody left a connection lying although somebody waits, since the last time
+        #: that all that lies around was handed out; see ``may_keep()``.
         self.has_left_some = False
 
     # Growing
@@ -123,7 +124,8 @@ class Line(Generic[C]):
         waits. Takes no lock.
 
         If it does not come for it after all, the first in line finds it when ``fair_after``
-        seconds are over, for which that has to know that it is the first.
+        seconds are over, for which that must have set its alarm. The owner asks once more
+        after it left the connection, so ``serve()`` cannot miss both that and the note here.
         """
         if owner.returns < BRISK_AFTER or not self.is_young(now):
             return False
@@ -166,10 +168,11 @@ class Line(Generic[C]):
         """
         pause = 0.0 if self._is_full() else self.growth_pause(now)
         pause = pause or LOOK_AGAIN
-        waiter.is_alert = self.has_left_some or self._is_first(waiter)
-        if waiter.is_alert:
+        waiter.is_alert = False
+        if self.has_left_some or self._is_first(waiter):
             until_old = waiter.since + self.limits.fair_after - now
-            if 0 < until_old < pause:
+            waiter.is_alert = until_old > 0
+            if waiter.is_alert and until_old < pause:
                 pause = until_old
         return pause
 

@@ -8,7 +8,7 @@ import pytest
 from django_connmgr import PoolClosed, PoolTimeout, TooManyRequests
 from django_connmgr._pool.clock import Bell
 from django_connmgr._pool.limits import Limits
-from django_connmgr._pool.line import REFUSAL_PAUSE
+from django_connmgr._pool.line import LOOK_AGAIN, REFUSAL_PAUSE
 from django_connmgr._pool.owner import BRISK_AFTER, current_owner
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.slot import Lease
@@ -374,6 +374,27 @@ def test_who_becomes_the_first_in_line_hears_of_what_was_left_lying(
     other.give_back()
     second.give_back()
     first.give_back()
+
+
+def test_who_becomes_the_first_in_line_when_its_alarm_is_over_hears_of_it_too(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    """Behind one that was starved, and got something before it could look itself."""
+    pool = make_pool(max_size=1, fair_after=0.02)
+    ledger, now = pool._ledger, clock.now()
+    lease = pool.checkout()
+    first, second = (
+        Waiter(Lease(pool), current_owner(), now - 0.03, now - 0.03, now + 5) for _ in range(2)
+    )
+    first.bell, second.bell = Bell(), Bell()
+    ledger.waiters.extend([first, second])
+    ledger.has_left_some = True
+    assert ledger.next_look(second, now) == LOOK_AGAIN
+    lease.release()
+    assert first.is_out
+    assert second.bell.wait(0)
+    ledger.waiters.clear()
+    first.lease.release()
 
 
 def test_who_becomes_the_first_in_line_hears_that_the_pool_may_grow(
