@@ -37,7 +37,9 @@ class Unit:
     )
 
     def __init__(self, name: str, parent: Unit | None = None, *, is_request: bool = False) -> None:
-        # Only single dict operations touch it, each atomic: threads of a unit share it.
+        # Only single dict operations touch it, each atomic: threads of a unit share it. A copy
+        # is one; a list of its items is not, because it allocates them one by one, where
+        # Python 3.11 may collect garbage, and so run finalisers and other threads.
         self._leases: dict[int, tuple[weakref.ref[Lease[Any]], Claim]] = {}
         self.name = name
         #: Above 0, and never used twice.
@@ -54,7 +56,7 @@ class Unit:
     def counts(self) -> dict[str, int]:
         """Checkouts by pool name."""
         counts: Counter[str] = Counter()
-        for (name, _thread), number in list(self.takes.items()):
+        for (name, _thread), number in self.takes.copy().items():
             counts[name] += number
         return dict(counts)
 
@@ -116,12 +118,12 @@ class Unit:
         """Its leases, each with the claim that it had here: one that was renewed has another."""
         return [
             (lease, claim)
-            for reference, claim in list(self._leases.values())
+            for reference, claim in self._leases.copy().values()
             if (lease := reference()) is not None
         ]
 
     def _forget_ended(self) -> None:
-        for number, (reference, _claim) in list(self._leases.items()):
+        for number, (reference, _claim) in self._leases.copy().items():
             lease = reference()
             if lease is None or lease.id != number or lease.is_over():
                 self._leases.pop(number, None)

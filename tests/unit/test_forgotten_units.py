@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 from django_connmgr._pool.pool import ConnectionPool
-from django_connmgr._pool.slot import FREE, KEPT
+from django_connmgr._pool.slot import FREE, KEPT, Lease
 from django_connmgr._pool.unit import Unit
 from django_connmgr.testing import FakeConnection, FakeDriver
+
+from .conftest import MakePool
 
 
 def test_leases_of_a_unit_that_was_forgotten_come_back_unless_they_are_in_use() -> None:
@@ -37,3 +40,29 @@ def test_a_unit_that_was_ended_leaves_nothing_to_its_finaliser() -> None:
     del unit
     gc.collect()
     assert pool.stats().reaped == 0
+
+
+def test_a_unit_grows_while_it_is_looked_through(make_pool: MakePool) -> None:
+    """By what the collector runs, for example, in the middle of an allocation on Python 3.11."""
+    unit, pool = Unit("long"), make_pool()
+    leases: list[Lease[FakeConnection]] = [Lease(pool) for _ in range(5000)]
+    for lease in leases:  # As ``add()``, which looks through them each time.
+        unit._leases[lease.id] = (weakref.ref(lease), lease.claim)
+        unit.takes["test", lease.id] = 1
+
+    def grow(*args: object) -> None:
+        lease: Lease[FakeConnection] = Lease(pool)
+        unit._leases[lease.id] = (weakref.ref(lease), lease.claim)
+        unit.takes["test", lease.id] = 1
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(grow)
+    gc.set_threshold(10)
+    try:
+        assert unit.counts["test"] >= 5000
+        assert len(unit._find_leases()) >= 5000
+        unit._forget_ended()
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(grow)
+    assert len(unit._leases) < 5000
