@@ -9,9 +9,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.signals import request_finished, request_started
 from django.db import connections
 
 from django_connmgr import unit_of_work, with_connection
+from django_connmgr.work import connect_receivers
 from testproject.shop.models import Customer
 
 AliasOf = Callable[..., str]
@@ -46,16 +48,28 @@ def ours(alias_of: AliasOf, **options: Any) -> str:
 
 def calls(alias: str) -> float:
     """Function calls, C's included, of one query of the ORM."""
+    return calls_of(lambda: Customer.objects.using(alias).get(pk=1))
 
-    def query() -> None:
+
+def calls_in_a_request(alias: str) -> float:
+    """Those of a request with two queries."""
+
+    def request() -> None:
+        request_started.send(sender=None, environ={})
         Customer.objects.using(alias).get(pk=1)
+        Customer.objects.using(alias).get(pk=1)
+        request_finished.send(sender=None)
 
+    return calls_of(request)
+
+
+def calls_of(work: Callable[[], object]) -> float:
     for _ in range(20):  # Until the statement is prepared and everything is cached.
-        query()
+        work()
     profile = cProfile.Profile()
     profile.enable()
     for _ in range(QUERIES):
-        query()
+        work()
     profile.disable()
     return int(pstats.Stats(profile).total_calls) / QUERIES  # type: ignore[attr-defined]
 
@@ -72,6 +86,20 @@ def test_a_query_in_a_unit_of_work_makes_no_more(alias_of: AliasOf, stock: str) 
     alias = ours(alias_of, release="transaction")
     with unit_of_work():
         assert calls(alias) - calls(stock) <= 25
+
+
+@pytest.mark.parametrize(("release", "budget"), [("request", 55), ("transaction", 66)])
+def test_a_request_makes_few_calls_more_than_with_django_s_own(
+    alias_of: AliasOf, stock: str, release: str, budget: int
+) -> None:
+    """What it takes to lease and to release; both requests are units of work."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(dispatch_uid="django_connmgr")
+    connect_receivers()  # After Django's own, as in servers: its test client moves those.
+    alias = ours(alias_of, release=release)
+    calls_in_a_request(alias)  # Both are there by now, and looked at in every request.
+    with_stock = calls_in_a_request(stock)
+    assert calls_in_a_request(alias) - with_stock <= budget
 
 
 @pytest.fixture
