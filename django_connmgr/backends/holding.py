@@ -280,7 +280,8 @@ class HoldingWrapper(LeasingWrapper):
         super().dec_thread_sharing()
         if not self._thread_sharing_count:
             lease = self._lease
-            if lease is not None and self._thread_ident == threading.get_ident():
+            is_ours = self._thread_ident == threading.get_ident()
+            if lease is not None and lease.is_held() and is_ours:
                 lease.unshare()
             self.end_hold(SHARED)
 

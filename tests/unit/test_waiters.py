@@ -426,12 +426,13 @@ def test_a_waiter_that_was_being_dismissed_when_that_was_interrupted_is_out(
 
     class Interrupting(deque[Waiter]):
         def popleft(self) -> Waiter:
+            super().popleft()
             raise KeyboardInterrupt
 
     pool._ledger.waiters = Interrupting(waiters)
     with pytest.raises(KeyboardInterrupt):
         lease.release()
-    pool._ledger.waiters = waiters
-    pool.stats()
+    pool._ledger.waiters = deque()
+    clock.advance(LOOK_AGAIN)
     waiting.give_back()
     assert picture(pool) == {"idle": 1}
