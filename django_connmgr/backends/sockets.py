@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import time
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 #: Keeps what a forked child must never touch, finalise or close.
 _inherited: list[object] = []
@@ -24,14 +26,35 @@ def is_readable(fd: int, timeout: float = 0.0) -> bool:
 def watch(fd: int) -> Callable[[int], object] | None:
     """What tells, when called with 0, whether something has arrived on ``fd`` by now.
 
-    ``None`` on Windows, which cannot; and made anew at each call in ``is_readable()``,
-    because only who owns the connection may call this one.
+    ``None`` on Windows, which cannot. Only for whoever owns the connection.
     """
     if not hasattr(select, "poll"):
         return None
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return poll.poll
+    poll, pollfd, one = _poll_at_once()
+    return functools.partial(poll, pollfd(fd, select.POLLIN), one)
+
+
+@functools.cache
+def _poll_at_once() -> tuple[Callable[..., int], Callable[[int, int], object], object]:
+    """The system's ``poll()``, and its arguments for one descriptor.
+
+    Python's own lets go of the GIL, also where it is told to wait for nothing. In a process with
+    busy threads the caller has to wait then until it gets the GIL back, for a call that takes
+    half a microsecond; so this one keeps it.
+    """
+    import ctypes  # psycopg imports it too; other drivers need neither.
+
+    class PollFd(ctypes.Structure):
+        _fields_: ClassVar = [
+            ("fd", ctypes.c_int),
+            ("events", ctypes.c_short),
+            ("revents", ctypes.c_short),
+        ]
+
+    def pollfd(fd: int, events: int) -> object:
+        return ctypes.byref(PollFd(fd, events))
+
+    return ctypes.PyDLL(None).poll, pollfd, ctypes.c_ulong(1)
 
 
 def await_hangups(fds: Iterable[int], timeout: float) -> None:
