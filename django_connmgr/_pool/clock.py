@@ -30,7 +30,7 @@ class Bell:
 
     def wait(self, timeout: float = -1) -> bool:
         """Wait up to ``timeout`` seconds; false if it did not ring. A ring is used up."""
-        return self._silence.acquire(timeout=timeout)
+        return self._silence.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
 
 
 class Clock(Protocol):
@@ -39,7 +39,7 @@ class Clock(Protocol):
     def now(self) -> float:
         """Seconds from an arbitrary start that never run backwards."""
 
-    def wait(self, bell: Bell, timeout: float) -> None:
+    def wait(self, bell: Bell, timeout: float) -> object:
         """Return when ``bell`` rings, when ``timeout`` seconds have passed, or sooner."""
 
 
@@ -47,6 +47,4 @@ class SystemClock:
     """``time.monotonic`` and a real wait."""
 
     now = staticmethod(time.monotonic)
-
-    def wait(self, bell: Bell, timeout: float) -> None:
-        bell.wait(min(threading.TIMEOUT_MAX, timeout))
+    wait = staticmethod(Bell.wait)

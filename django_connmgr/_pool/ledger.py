@@ -132,18 +132,20 @@ class Ledger(Shelf[C]):
 
     def hand_over(self, slot: Slot[C], now: float) -> list[Waiter]:
         """Give a clean slot that came back to whoever waits for it; returns as ``serve()``."""
-        waiter = self.waiters[0] if self.waiters else None
+        waiters = self.waiters
         if (
-            waiter is None
-            or waiter.lease._slot is not None
+            not waiters
             or self._idle
             or self.orphans
             or self.status is not PoolStatus.OPEN
+            or waiters[0].lease._slot is not None
         ):
             self.put_back(slot, now)
-            return self.serve(now) if waiter is not None or self.orphans else []
+            return self.serve(now) if waiters or self.orphans else []
+        waiter = waiters[0]
         # As to make it idle and serve the line, with nobody else to look at on the way.
-        self.pace.note_return(now)
+        if len(self.slots) < self.max_size:
+            self.pace.note_return(now)
         if slot.retaken:
             self._close_account(slot)
         waiter.is_warm = now - slot.used_at < WARM
@@ -161,16 +163,20 @@ class Ledger(Shelf[C]):
         self.epoch += 1
         self.gather()
 
-    def reason_to_retire(self, slot: Slot[C], now: float) -> CloseReason | None:
-        """Why a connection that comes back, or lies idle, should not be used again."""
+    def reason_to_retire(self, slot: Slot[C], now: float, *, since: int = 0) -> CloseReason | None:
+        """Why a connection that comes back, or lies idle, should not be used again.
+
+        ``since`` is the epoch in which it was fine.
+        """
+        if since == self.epoch and now < slot.expires_at and len(self.slots) <= self.max_size:
+            return None
         if self.status is PoolStatus.CLOSED:
             return CloseReason.POOL_CLOSED
         if slot.generation != self.generation:
             return CloseReason.RECYCLED
         if now >= slot.expires_at:
             return CloseReason.LIFETIME
-        max_size = self.limits.max_size
-        if max_size is not None and len(self.slots) > max_size:
+        if len(self.slots) > self.max_size:
             return CloseReason.SHRUNK
         return None
 
@@ -181,6 +187,14 @@ class Ledger(Shelf[C]):
 
         Who ``is_first`` had its turn already, and what it got was no good.
         """
+        if (
+            self.waiters
+            and len(self.slots) >= self.max_size
+            and not (is_first or self.parked or self._idle or self.orphans)
+            and not self.limits.max_waiting
+        ):
+            # There is nothing but what those who came before wait for.
+            return self._enqueue(waiter, now)
         if (
             not self.orphans
             # Where somebody waits, all that is left lying is what was parked; and whoever has
@@ -224,17 +238,22 @@ class Ledger(Shelf[C]):
                 )
             )
             return served
+        return served + self._enqueue(waiter, now, is_first=is_first)
+
+    def _enqueue(self, waiter: Waiter, now: float, *, is_first: bool = False) -> list[Waiter]:
+        """Into the queue first, then one more look; returns as ``serve()``.
+
+        Whoever puts a token down or reports an orphan looks at the queue after that: see
+        ``Claim`` and ``Shelf.report``.
+        """
+        waiters = self.waiters
         self.counters.waits += 1
         waiter.bell = Bell()
         if is_first:
             waiters.appendleft(waiter)
         else:
             waiters.append(waiter)
-        # In the queue first, then one more look. Whoever puts a token down or reports an
-        # orphan looks at the queue after that: see ``Claim`` and ``Shelf.report``.
-        if self.orphans or waiters[0] is waiter:
-            served += self.serve(now)
-        return served
+        return self.serve(now) if self.orphans or waiters[0] is waiter else []
 
     def _dismiss(self, now: float) -> None:
         """The first in line has what it came for.
@@ -248,7 +267,11 @@ class Ledger(Shelf[C]):
         # Before it is taken out: interrupted in between, it is dismissed once more.
         waiter.is_out = True
         waiters.popleft()
-        if waiters and not waiters[0].is_alert and (self.has_left_some or not self._is_full()):
+        if (
+            waiters
+            and (self.has_left_some or len(self.slots) < self.max_size)
+            and not waiters[0].is_alert
+        ):
             waiters[0].bell.ring()
         self.counters.wait_seconds += now - waiter.lined_up_at
 
@@ -293,8 +316,7 @@ class Ledger(Shelf[C]):
 
     def surplus(self) -> int:
         """How many slots there are above ``max_size``, after it was lowered."""
-        max_size = self.limits.max_size
-        return 0 if max_size is None else max(0, len(self.slots) - max_size)
+        return int(max(0, len(self.slots) - self.max_size))
 
     # Looking
 

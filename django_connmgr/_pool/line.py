@@ -32,7 +32,7 @@ class Line(Generic[C]):
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+        self.set_limits(limits)
         #: Every slot that is not closed, oldest first.
         self.slots: dict[Slot[C], None] = {}
         self.waiters: deque[Waiter] = deque()
@@ -45,6 +45,11 @@ class Line(Generic[C]):
         #: Whether somebody left a connection lying although somebody waits, since the last time
         #: that all that lies around was handed out; see ``may_keep()``.
         self.has_left_some = False
+
+    def set_limits(self, limits: Limits) -> None:
+        self.limits = limits
+        #: As in ``limits``, but infinity where there is no limit.
+        self.max_size = float("inf") if limits.max_size is None else limits.max_size
 
     # Growing
 
@@ -67,11 +72,9 @@ class Line(Generic[C]):
 
     def _is_exhausted(self, now: float) -> bool:
         """Whether there can be no further connection, by our limit or by the server's."""
-        return self._is_full() or (now < self._no_growth_until and bool(self.slots))
-
-    def _is_full(self) -> bool:
-        max_size = self.limits.max_size
-        return max_size is not None and len(self.slots) >= max_size
+        return len(self.slots) >= self.max_size or (
+            now < self._no_growth_until and bool(self.slots)
+        )
 
     def pause_growth(self, now: float) -> bool:
         """After the server's refusal: true if there are other connections to wait for."""
@@ -139,16 +142,17 @@ class Line(Generic[C]):
         return True
 
     def is_short(self, owner: Owner, now: float) -> bool:
-        """Whether whoever waits should have what a lease of ``owner`` does not use, at once.
+        """Whether whoever waits should have what ``owner`` does not use from now on, at once.
 
         Called without the lock, which is as good: if it becomes true a moment later, what
         made it true serves the waiters itself.
         """
+        owner.left_at = now
         return (
-            self.limits.reclaim
-            and bool(self.waiters)
-            and not self.may_keep(owner, now)
-            and self._is_exhausted(now)
+            bool(self.waiters)
+            and self.limits.reclaim
+            and (len(self.slots) >= self.max_size or self._is_exhausted(now))
+            and not (owner.returns >= BRISK_AFTER and self.may_keep(owner, now))
         )
 
     def should_look(self, waiter: Waiter) -> bool:
@@ -166,8 +170,9 @@ class Line(Generic[C]):
         Where nobody leaves anything lying, only the first in line also wakes at the moment
         when it becomes old: if all did, nobody would sleep through a long line.
         """
-        pause = 0.0 if self._is_full() else self.growth_pause(now)
-        pause = pause or LOOK_AGAIN
+        pause = LOOK_AGAIN
+        if len(self.slots) < self.max_size:
+            pause = self.growth_pause(now) or LOOK_AGAIN
         waiter.is_alert = False
         if self.has_left_some or self._is_first(waiter):
             until_old = waiter.since + self.limits.fair_after - now

@@ -245,16 +245,28 @@ class Lease(Generic[C]):
 
     def renew(self) -> None:
         """Be another lease to the units of work that knew this one."""
-        slot = self._slot
-        if slot is None:
-            return
         self.is_known = False
         # A claim of its own too: another thread may be about to end a unit that knew this
         # lease, and it may take back nothing but what it knew.
-        self.claim = slot.claim = Claim()
-        self.id = slot.lease_id = _next_lease_id()
-        if slot.owner is not None:
-            slot.owner.held[slot] = self.id
+        claim = self.claim = Claim()
+        slot = self._slot
+        if slot is not None:
+            slot.claim = claim
+            self.id = slot.lease_id = _next_lease_id()
+            if slot.owner is not None:
+                slot.owner.held[slot] = self.id
+
+    def begin_again(self) -> bool:
+        """Be ready for another slot; false if it may not be over.
+
+        With a number that nobody has heard of: what was reported of this lease is about a slot
+        that it had before.
+        """
+        if self._slot is not None or (self._parked is not None and not self.is_over()):
+            return False
+        self._parked = None
+        self.id = _next_lease_id()
+        return True
 
     def is_over(self) -> bool:
         """Whether it will never be held again."""
@@ -296,10 +308,11 @@ class Lease(Generic[C]):
 
     def abandon(self, claim: Claim) -> None:
         """As ``take_back()``, from a finaliser: the pool sees to it soon, on another thread."""
-        slot = self._slot
         claim.is_due = True
-        if slot is not None and claim.collect():
-            self.pool.report_orphan(slot, self.id)
+        if claim.collect():
+            slot = self._slot  # Not before, or it may be one that this lease had earlier.
+            if slot is not None:
+                self.pool.report_orphan(slot, self.id)
 
     def discard(self) -> None:
         """Give the slot back and close its connection, whatever state it is in."""

@@ -40,7 +40,8 @@ class Unit:
         # Only single dict operations touch it, each atomic: threads of a unit share it. A copy
         # is one; a list of its items is not, because it allocates them one by one, where
         # Python 3.11 may collect garbage, and so run finalisers and other threads.
-        self._leases: dict[int, tuple[weakref.ref[Lease[Any]], Claim]] = {}
+        # By their claims: a lease may be taken again and be the same, or be another's by then.
+        self._leases: dict[Claim, weakref.ref[Lease[Any]]] = {}
         self.name = name
         #: Above 0, and never used twice.
         self.number = _next_number()
@@ -68,13 +69,13 @@ class Unit:
         key = (lease.pool.name, get_ident())
         self.takes[key] = self.takes.get(key, 0) + 1
         lease.is_known = True
-        self._leases[lease.id] = (weakref.ref(lease), lease.claim)
+        self._leases[lease.claim] = weakref.ref(lease)
         if len(self._leases) > 64:  # A long unit must not collect what was long released.
             self._forget_ended()
         return key
 
     def owns(self, lease: Lease[Any]) -> bool:
-        return lease.id in self._leases
+        return lease.claim in self._leases
 
     def end(self) -> int:
         """Give back every lease of this unit that is not in use; returns how many went.
@@ -118,15 +119,15 @@ class Unit:
         """Its leases, each with the claim that it had here: one that was renewed has another."""
         return [
             (lease, claim)
-            for reference, claim in self._leases.copy().values()
+            for claim, reference in self._leases.copy().items()
             if (lease := reference()) is not None
         ]
 
     def _forget_ended(self) -> None:
-        for number, (reference, _claim) in self._leases.copy().items():
+        for claim, reference in self._leases.copy().items():
             lease = reference()
-            if lease is None or lease.id != number or lease.is_over():
-                self._leases.pop(number, None)
+            if lease is None or lease.claim is not claim:
+                self._leases.pop(claim, None)
 
     def __repr__(self) -> str:
         state = "over" if self.is_over else "running"

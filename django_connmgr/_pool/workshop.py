@@ -122,15 +122,8 @@ class Workshop(ABC, Generic[C]):
         self._leave_if_closed()
         return may_wait
 
-    def _is_fit(
-        self, lease: Lease[C], slot: Slot[C], connection: C, deadline: float, *, is_warm: bool
-    ) -> bool:
-        """Whether a connection may be handed out; it is closed if not.
-
-        One that ``is_warm`` comes from the hands of another, who has just used it.
-        """
-        if is_warm and not slot.is_dirty and not self.driver.asks_always:
-            return True  # To look at the socket, the thread would let go of the GIL.
+    def _is_fit(self, lease: Lease[C], slot: Slot[C], connection: C, deadline: float) -> bool:
+        """Whether a connection may be handed out; it is closed if not."""
         reason: CloseReason | None = None
         if slot.is_dirty:
             # Its last owner died or lost it, so it skipped what a return looks at.

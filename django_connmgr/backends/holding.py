@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 
+from .._pool.owner import current_owner
 from .._pool.slot import FREE, KEPT, Lease
 from .cursors import HOLDING
 from .leasing import LeasingWrapper
@@ -83,14 +84,18 @@ class HoldingWrapper(LeasingWrapper):
             self._holds = holds
             lease = self._lease
             if lease is not None and was_in_use and not holds & IN_USE:
+                pool = lease.pool
                 if self._is_eager and not holds:
                     self._give_back(lease)
+                elif pool.waiters and not holds and pool.is_short(current_owner()):
+                    # Who waits has waited already: there is no token to be put down for it.
+                    self._give_back(lease, may_stay=False)
                 else:
                     claim = lease.claim  # As ``put_down()``.
                     place = claim.place = KEPT if holds else FREE
                     claim.token[place] = True
                     # Looked at after the token is down: see ``Claim``.
-                    if claim.is_due or lease.pool.waiters:
+                    if claim.is_due or pool.waiters:
                         self._give_back_if_wanted(lease)
         finally:
             self._busy -= 1
@@ -99,7 +104,7 @@ class HoldingWrapper(LeasingWrapper):
 
     def _give_back_if_wanted(self, lease: Lease[Physical]) -> None:
         claim = lease.claim
-        is_wanted = claim.is_due or (not self._holds and lease.pool.is_short())
+        is_wanted = claim.is_due or (not self._holds and lease.pool.is_short(current_owner()))
         if is_wanted and claim.pick_up():
             self._give_back(lease)
 
@@ -298,7 +303,7 @@ class HoldingWrapper(LeasingWrapper):
         finally:
             self._busy -= 1
 
-    def _give_back(self, lease: Lease[Physical]) -> None:
+    def _give_back(self, lease: Lease[Physical], *, may_stay: bool = True) -> None:
         self.run_on_commit = []
         cursors, physical, adopted = self._cursors, self._physical, self._adopted
         self._let_go()
@@ -309,10 +314,10 @@ class HoldingWrapper(LeasingWrapper):
                     cursor.close()
         # Not if the release undid what a subclass remembers: see ``forget_session``.
         is_same = physical is not None and not physical.has_session_state
-        is_parked = lease.pool.check_in(lease, may_stay=True)
+        is_over = lease.pool.check_in(lease, may_stay=may_stay) or lease._slot is None
         if self._may_return and self.autocommit and is_same:
             self._adopted = adopted
-            if is_parked:
+            if is_over and not self._thread_sharing_count:
                 self._released = lease
 
     def _lose(self) -> None:

@@ -58,10 +58,11 @@ class LeasingWrapper(OpeningWrapper):
                 return False
         elif unit.is_over or unit.is_eager:
             return False
-        if not is_same_unit and self.connection_pool is not lease.pool:
+        pool = lease.pool
+        if not is_same_unit and self.connection_pool is not pool:
             return False
         try:
-            physical = lease.pool.retake(lease, self._checkout_timeout, connect=self._connect_here)
+            physical = pool.lease_again(lease, self._checkout_timeout, self._connect_here)
         except self.Database.Error:
             with self.wrap_database_errors:
                 raise
@@ -75,11 +76,11 @@ class LeasingWrapper(OpeningWrapper):
                 if lease.is_known:
                     lease.renew()
                 self._join(unit, lease)
-        if physical is self._adopted:
+        if physical is self._adopted and physical.adoptions == self._adoption:
             self.errors_occurred = False
             self._physical = physical
             self.connection = physical.raw
-        else:  # It was found dead, and replaced.
+        else:
             self._adopt(physical)
         return True
 

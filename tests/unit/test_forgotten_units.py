@@ -47,12 +47,13 @@ def test_a_unit_grows_while_it_is_looked_through(make_pool: MakePool) -> None:
     unit, pool = Unit("long"), make_pool()
     leases: list[Lease[FakeConnection]] = [Lease(pool) for _ in range(5000)]
     for lease in leases:  # As ``add()``, which looks through them each time.
-        unit._leases[lease.id] = (weakref.ref(lease), lease.claim)
+        unit._leases[lease.claim] = weakref.ref(lease)
         unit.takes["test", lease.id] = 1
+        lease.renew()  # It is another unit's.
 
     def grow(*args: object) -> None:
         lease: Lease[FakeConnection] = Lease(pool)
-        unit._leases[lease.id] = (weakref.ref(lease), lease.claim)
+        unit._leases[lease.claim] = weakref.ref(lease)
         unit.takes["test", lease.id] = 1
 
     threshold = gc.get_threshold()

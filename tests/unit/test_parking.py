@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from django_connmgr._pool.clock import Bell
+from django_connmgr._pool.lender import BRIEF
 from django_connmgr._pool.line import LOOK_AGAIN
 from django_connmgr._pool.owner import AT_ONCE, BRISK_AFTER, Owner, current_owner
-from django_connmgr._pool.pool import BRIEF
 from django_connmgr._pool.slot import FREE, KEPT, Lease
 from django_connmgr._pool.unit import Unit
 from django_connmgr._pool.waiters import Waiter
@@ -242,7 +242,7 @@ def test_a_busy_thread_goes_on_while_the_longest_waiter_is_young(make_pool: Make
     brisk(True)
     stay(pool)
     (lease,) = pool._ledger.parked.values()
-    assert pool.retake(lease) is not None
+    assert pool.lease_again(lease) is not None
     brisk(True)
     _clock(pool).advance(0.03)
     _clock(pool).await_waiters()

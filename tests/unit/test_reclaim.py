@@ -11,6 +11,7 @@ import pytest
 from django_connmgr import PoolTimeout
 from django_connmgr._pool.driver import ConnectionState
 from django_connmgr._pool.limits import Limits
+from django_connmgr._pool.owner import current_owner
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.slot import FREE, KEPT, Lease
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
@@ -160,7 +161,7 @@ def test_a_waiter_is_seen_by_whoever_stops_using_a_connection(
     thread.start()
     clock.await_waiters()
     first.claim.put_down(FREE)
-    assert pool.is_short()
+    assert pool.is_short(current_owner())
     assert first.claim.pick_up()
     first.release()
     thread.join(20)
@@ -194,7 +195,7 @@ def test_a_waiter_that_joins_while_a_hold_ends_finds_the_token(
     class Queue(type(waiters)):  # type: ignore[misc]
         def append(self, waiter: Any) -> None:
             first.claim.put_down(FREE)
-            assert not pool.is_short()  # So the owner goes its way.
+            assert not pool.is_short(current_owner())  # So the owner goes its way.
             super().append(waiter)
 
     ledger.waiters = Queue(waiters)
