@@ -148,9 +148,12 @@ class Lender(Workshop[C]):
                     raise self._timed_out(again - now)
                 # It had its turn, and what it got was no good: it goes first now.
                 is_ready = self._obtain(lease, owner, now, again, deadline, is_first=True)
+            slot = lease._slot
+            if slot is None or slot.connection is None:
+                return lease.connection  # Says what is wrong.
             if limits.leak_threshold:
-                lease.slot.stack = stack_here()
-            return lease.connection
+                slot.stack = stack_here()
+            return slot.connection
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
             if lease.is_held():

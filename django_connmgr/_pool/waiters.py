@@ -18,19 +18,18 @@ class Waiter:
     lease, which hands the slot on.
     """
 
-    __slots__ = (
-        "bell",
-        "deadline",
-        "error",
-        "is_alert",
-        "is_hurried",
-        "is_out",
-        "is_warm",
-        "lease",
-        "lined_up_at",
-        "owner",
-        "since",
-    )
+    #: Served or refused, and out of the queue.
+    is_out = False
+    #: Whether what it was served came from the hands of another, who has just used it.
+    is_warm = False
+    #: Whether it looks for itself as soon as it is old; see ``Line.next_look``.
+    is_alert = False
+    #: Not to wait for one to come back where it might connect; see ``Pace``.
+    is_hurried = False
+    #: What it gets instead of a slot.
+    error: Exception | None = None
+    #: From the moment that it stands in line.
+    bell: Bell
 
     def __init__(
         self,
@@ -43,22 +42,10 @@ class Waiter:
         #: When its checkout began, which may have stood in line before.
         self.since = since
         self.lined_up_at = lined_up_at
-        #: Served or refused, and out of the queue.
-        self.is_out = False
-        #: Whether what it was served came from the hands of another, who has just used it.
-        self.is_warm = False
-        #: Whether it looks for itself as soon as it is old; see ``Line.next_look``.
-        self.is_alert = False
         #: Until when it has to have a connection.
         self.deadline = deadline
-        #: Not to wait for one to come back where it might connect; see ``Pace``.
-        self.is_hurried = False
         self.lease = lease
         self.owner = owner
-        #: From the moment that it stands in line.
-        self.bell: Bell
-        #: What it gets instead of a slot.
-        self.error: Exception | None = None
 
     def refuse(self, error: Exception) -> None:
         """It does not get into the queue."""

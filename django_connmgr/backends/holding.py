@@ -304,7 +304,8 @@ class HoldingWrapper(LeasingWrapper):
             self._busy -= 1
 
     def _give_back(self, lease: Lease[Physical], *, may_stay: bool = True) -> None:
-        self.run_on_commit = []
+        if self.run_on_commit:
+            self.run_on_commit = []
         cursors, physical, adopted = self._cursors, self._physical, self._adopted
         self._let_go()
         if cursors and lease.is_held():
@@ -336,4 +337,5 @@ class HoldingWrapper(LeasingWrapper):
         self._lease = None
         self._physical = None
         self._adopted = None
-        self._cursors = {}
+        if self._cursors:
+            self._cursors = {}

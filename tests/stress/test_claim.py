@@ -15,6 +15,7 @@ import pytest
 from django.db import connections
 
 from django_connmgr._pool.limits import Limits
+from django_connmgr._pool.owner import current_owner
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.slot import FREE, KEPT, Lease
 from django_connmgr._pool.unit import Unit, current_unit
