@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from .._pool.driver import ConnectionState
 from ..conf import PoolOptions
+from .sockets import Watch
 
 logger = logging.getLogger("django_connmgr.backends")
+
+S = TypeVar("S")
 
 
 @dataclass(slots=True)
@@ -25,11 +29,11 @@ class Physical:
     baseline: Mapping[str, Any]
     #: What Django set in its session when it was opened, by name of the setting.
     session: Mapping[str, Any]
-    #: All of its own attributes at that moment: if they are the same again, so is each of
-    #: ``baseline``. ``None`` if the driver does not keep them in the object's dictionary.
-    pristine: Mapping[str, Any] | None = None
-    #: Tells, when called with 0, whether something arrived on its socket.
-    poll: Callable[[int], object] | None = None
+    #: Where the driver keeps those, what was there at that moment: if it is the same again, so
+    #: is each of ``baseline``. ``None`` if nobody can tell without asking for each.
+    pristine: object = None
+    #: Tells whether something arrived on its socket.
+    watch: Watch | None = None
     #: The borrower left something in the session of the server.
     has_session_state: bool = False
     #: Code outside Django's and the engine's own did so when it was opened.
@@ -44,15 +48,19 @@ class PhysicalDriver:
     #: Attributes of the raw connection that its next borrower must find as they were at
     #: the start. Reading one costs no round trip, nor does setting it while idle.
     restored: ClassVar[tuple[str, ...]] = ()
+    #: The same, by the names of what is behind each, which is faster to read. Empty if that is
+    #: not in reach of Python.
+    kept: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: PoolOptions, connect: Callable[[float], Physical]) -> None:
         self.options = options
         self._connect = connect
         self.asks_always = options.check is not None
         self._has_own_reset = callable(options.reset)
+        self._look = operator.attrgetter(*self.kept) if self.kept else None
         #: What connections have in common, as a rule. Written without a lock: two threads at
         #: once cost one copy more.
-        self._shared: dict[str, Mapping[str, Any]] = {}
+        self._shared: dict[str, Any] = {}
 
     def connect(self, timeout: float) -> Physical:
         return self._connect(timeout)
@@ -60,8 +68,8 @@ class PhysicalDriver:
     def is_quiet(self, connection: Physical) -> bool:
         if self.asks_always:
             return False  # It is made at every checkout, as in psycopg_pool.
-        has_arrived = connection.poll
-        return not has_arrived(0) if has_arrived is not None else self.is_silent(connection.raw)
+        watch = connection.watch
+        return not watch.has_arrived() if watch is not None else self.is_silent(connection.raw)
 
     def check(self, connection: Physical, timeout: float) -> bool:
         if not self.ping(connection.raw, timeout):
@@ -76,12 +84,13 @@ class PhysicalDriver:
         return True
 
     def is_clean(self, connection: Physical) -> bool:
+        raw = connection.raw
         return (
-            not self._has_own_reset
+            self._look is not None
+            and not self._has_own_reset
             and not connection.has_session_state
-            and connection.pristine is not None
-            and connection.pristine == connection.raw.__dict__
-            and self.is_idle(connection.raw)
+            and self._look(raw) == connection.pristine
+            and self.is_idle(raw)
         )
 
     def state(self, connection: Physical) -> ConnectionState:
@@ -117,17 +126,27 @@ class PhysicalDriver:
             self.options.configure(raw)
         return Physical(
             raw,
-            wrapper_state,
+            self._share("wrapper_state", wrapper_state),
             self._share("baseline", {name: getattr(raw, name) for name in self.restored}),
             self._share("session", self.session_of(raw)),
-            pristine=self.attributes(raw),
-            poll=self.watch(raw),
+            pristine=self._picture(raw),
+            watch=self.watch(raw),
         )
 
-    def _share(self, what: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _picture(self, raw: Any) -> object:
+        """See ``Physical.pristine``."""
+        if self._look is None:
+            return None
+        try:
+            return self._share("pristine", self._look(raw))
+        except AttributeError:  # Another version of the driver, which is asked for each.
+            self._look = None
+            return None
+
+    def _share(self, what: str, value: S) -> S:
         """``value``, or the same as the connection before had: one object for all that agree."""
-        known = self._shared.get(what)
-        if known != value:
+        known: S | None = self._shared.get(what)
+        if known is None or known != value:
             known = self._shared[what] = value
         return known
 
@@ -141,12 +160,8 @@ class PhysicalDriver:
         """See ``Driver.check``."""
         raise NotImplementedError
 
-    def attributes(self, raw: Any) -> Mapping[str, Any] | None:  # noqa: ARG002 - for subclasses
-        """See ``Physical.pristine``."""
-        return None
-
-    def watch(self, raw: Any) -> Callable[[int], object] | None:  # noqa: ARG002 - for subclasses
-        """See ``Physical.poll``; where there is none, ``is_silent()`` is called."""
+    def watch(self, raw: Any) -> Watch | None:  # noqa: ARG002 - for subclasses
+        """See ``Physical.watch``; where there is none, ``is_silent()`` is called."""
         return None
 
     def session_of(self, raw: Any) -> Mapping[str, Any]:  # noqa: ARG002 - for subclasses

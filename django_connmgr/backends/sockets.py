@@ -7,7 +7,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 #: Keeps what a forked child must never touch, finalise or close.
 _inherited: list[object] = []
@@ -23,26 +23,29 @@ def is_readable(fd: int, timeout: float = 0.0) -> bool:
     return bool(poll.poll(timeout * 1000))
 
 
-def watch(fd: int) -> Callable[[int], object] | None:
-    """What tells, when called with 0, whether something has arrived on ``fd`` by now.
+class Watch(Protocol):
+    """Looks at one descriptor, for whoever owns what is behind it."""
 
-    ``None`` on Windows, which cannot. Only for whoever owns the connection.
-    """
-    if not hasattr(select, "poll"):
-        return None
-    poll, pollfd, one = _poll_at_once()
-    return functools.partial(poll, pollfd(fd, select.POLLIN), one)
+    def has_arrived(self) -> bool:
+        """Whether something has arrived by now, be it bytes or the end."""
+
+
+def watch(fd: int) -> Watch | None:
+    """A watch on ``fd``; ``None`` on Windows, which has none."""
+    return _watch_class()(fd, select.POLLIN) if hasattr(select, "poll") else None
 
 
 @functools.cache
-def _poll_at_once() -> tuple[Callable[..., int], Callable[[int, int], object], object]:
-    """The system's ``poll()``, and its arguments for one descriptor.
+def _watch_class() -> Callable[[int, int], Watch]:
+    """The argument of the system's ``poll()``, and the call.
 
     Python's own lets go of the GIL, also where it is told to wait for nothing. In a process with
     busy threads the caller has to wait then until it gets the GIL back, for a call that takes
     half a microsecond; so this one keeps it.
     """
     import ctypes  # psycopg imports it too; other drivers need neither.
+
+    poll, byref, one = ctypes.PyDLL(None).poll, ctypes.byref, ctypes.c_ulong(1)
 
     class PollFd(ctypes.Structure):
         _fields_: ClassVar = [
@@ -51,10 +54,10 @@ def _poll_at_once() -> tuple[Callable[..., int], Callable[[int, int], object], o
             ("revents", ctypes.c_short),
         ]
 
-    def pollfd(fd: int, events: int) -> object:
-        return ctypes.byref(PollFd(fd, events))
+        def has_arrived(self) -> bool:
+            return bool(poll(byref(self), one, 0))
 
-    return ctypes.PyDLL(None).poll, pollfd, ctypes.c_ulong(1)
+    return PollFd
 
 
 def await_hangups(fds: Iterable[int], timeout: float) -> None:

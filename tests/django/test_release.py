@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
+import psycopg
 import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection, connections, transaction
 from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
 
 from django_connmgr import release_connection, release_connections
 from testproject.shop.models import Customer
@@ -83,6 +88,69 @@ def test_what_a_borrower_set_on_the_driver_is_undone(pool_of: PoolOf) -> None:
     assert (raw.isolation_level, raw.read_only, raw.prepare_threshold) == (None, None, None)
     assert raw.row_factory is before
     assert raw.info.transaction_status == TransactionStatus.IDLE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("autocommit", False),
+        ("isolation_level", 4),
+        ("read_only", True),
+        ("deferrable", True),
+        ("row_factory", dict_row),
+        ("cursor_factory", psycopg.Cursor),
+        ("server_cursor_factory", psycopg.RawServerCursor),
+        ("prepare_threshold", 7),
+    ],
+)
+def test_each_single_thing_that_a_borrower_sets_is_undone(
+    pool_of: PoolOf, name: str, value: Any
+) -> None:
+    pool = pool_of(max_size=1)
+    assert set(pool.driver.restored) >= {name}  # type: ignore[attr-defined]
+    connection.ensure_connection()
+    raw = connection.connection
+    before = getattr(raw, name)
+    setattr(raw, name, value)
+    connection.close()
+    connection.ensure_connection()
+    assert connection.connection is raw
+    assert (getattr(raw, name), before == value) == (before, False)
+
+
+def test_what_is_undone_is_also_looked_at(pool: Pool) -> None:
+    """Where the driver keeps it: its names are not public, and might change."""
+    connection.ensure_connection()
+    driver: Any = pool.driver
+    physical = connection._lease.connection  # type: ignore[attr-defined]
+    assert len(driver.kept) == len(driver.restored)
+    assert physical.pristine == driver._look(physical.raw)
+
+
+def test_a_transaction_leaves_nothing_to_be_undone(
+    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(max_size=1)
+    resets: list[object] = []
+    monkeypatch.setattr(pool.driver, "reset", resets.append)
+    for _ in range(2):
+        with transaction.atomic():
+            ask()
+        connection.close()
+    assert resets == []
+
+
+def test_a_driver_that_keeps_things_elsewhere_is_asked_for_each(
+    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(max_size=1)
+    monkeypatch.setattr(pool.driver, "_look", operator.attrgetter("_elsewhere"))
+    connection.ensure_connection()
+    raw = connection.connection
+    raw.read_only = True
+    connection.close()
+    connection.ensure_connection()
+    assert (connection.connection is raw, raw.read_only) == (True, None)
 
 
 def test_a_connection_the_user_broke_is_not_lent_again(pool: Pool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -38,16 +37,22 @@ class Psycopg3Driver(PostgreSQLDriver):
         "server_cursor_factory",
         "prepare_threshold",
     )
+    kept = (
+        "_autocommit",
+        "_isolation_level",
+        "_read_only",
+        "_deferrable",
+        "row_factory",
+        "cursor_factory",
+        "server_cursor_factory",
+        "_prepared.prepare_threshold",
+    )
 
     def is_silent(self, raw: psycopg.Connection[Any]) -> bool:
         pgconn = raw.pgconn
         return pgconn.status == ConnStatus.OK and not sockets.is_readable(pgconn.socket)
 
-    def attributes(self, raw: psycopg.Connection[Any]) -> Mapping[str, Any]:
-        raw.adapters  # noqa: B018 - made when it is first asked for
-        return vars(raw).copy()  # Which shares its keys with the original.
-
-    def watch(self, raw: psycopg.Connection[Any]) -> Callable[[int], object] | None:
+    def watch(self, raw: psycopg.Connection[Any]) -> sockets.Watch | None:
         return sockets.watch(raw.pgconn.socket)
 
     def is_idle(self, raw: psycopg.Connection[Any]) -> bool:
