@@ -126,7 +126,7 @@ class PhysicalDriver:
             self.options.configure(raw)
         return Physical(
             raw,
-            self._share("wrapper_state", wrapper_state),
+            wrapper_state,
             self._share("baseline", {name: getattr(raw, name) for name in self.restored}),
             self._share("session", self.session_of(raw)),
             pristine=self._picture(raw),
