@@ -10,7 +10,6 @@ from typing import Any, ClassVar, TypeVar
 
 from .._pool.driver import ConnectionState
 from ..conf import PoolOptions
-from .sockets import Watch
 
 logger = logging.getLogger("django_connmgr.backends")
 
@@ -32,8 +31,8 @@ class Physical:
     #: Where the driver keeps those, what was there at that moment: if it is the same again, so
     #: is each of ``baseline``. ``None`` if nobody can tell without asking for each.
     pristine: object = None
-    #: Tells whether something arrived on its socket.
-    watch: Watch | None = None
+    #: Tells whether something has arrived on its socket; see ``sockets.watch()``.
+    watch: Callable[[], int] | None = None
     #: The borrower left something in the session of the server.
     has_session_state: bool = False
     #: Code outside Django's and the engine's own did so when it was opened.
@@ -69,7 +68,7 @@ class PhysicalDriver:
         if self.asks_always:
             return False  # It is made at every checkout, as in psycopg_pool.
         watch = connection.watch
-        return not watch.has_arrived() if watch is not None else self.is_silent(connection.raw)
+        return not watch() if watch is not None else self.is_silent(connection.raw)
 
     def check(self, connection: Physical, timeout: float) -> bool:
         if not self.ping(connection.raw, timeout):
@@ -160,7 +159,7 @@ class PhysicalDriver:
         """See ``Driver.check``."""
         raise NotImplementedError
 
-    def watch(self, raw: Any) -> Watch | None:  # noqa: ARG002 - for subclasses
+    def watch(self, raw: Any) -> Callable[[], int] | None:  # noqa: ARG002 - for subclasses
         """See ``Physical.watch``; where there is none, ``is_silent()`` is called."""
         return None
 

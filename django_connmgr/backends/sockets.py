@@ -7,7 +7,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 #: Keeps what a forked child must never touch, finalise or close.
 _inherited: list[object] = []
@@ -23,21 +23,17 @@ def is_readable(fd: int, timeout: float = 0.0) -> bool:
     return bool(poll.poll(timeout * 1000))
 
 
-class Watch(Protocol):
-    """Looks at one descriptor, for whoever owns what is behind it."""
+def watch(fd: int) -> Callable[[], int] | None:
+    """What tells whether something has arrived on ``fd`` by now: 0 if not.
 
-    def has_arrived(self) -> bool:
-        """Whether something has arrived by now, be it bytes or the end."""
-
-
-def watch(fd: int) -> Watch | None:
-    """A watch on ``fd``; ``None`` on Windows, which has none."""
-    return _watch_class()(fd, select.POLLIN) if hasattr(select, "poll") else None
+    For whoever owns the connection. ``None`` on Windows, which cannot.
+    """
+    return _watch_maker()(fd, select.POLLIN) if hasattr(select, "poll") else None
 
 
 @functools.cache
-def _watch_class() -> Callable[[int, int], Watch]:
-    """The argument of the system's ``poll()``, and the call.
+def _watch_maker() -> Callable[[int, int], Callable[[], int]]:
+    """Calls of the system's ``poll()``, each for one descriptor and for certain events.
 
     Python's own lets go of the GIL, also where it is told to wait for nothing. In a process with
     busy threads the caller has to wait then until it gets the GIL back, for a call that takes
@@ -45,7 +41,7 @@ def _watch_class() -> Callable[[int, int], Watch]:
     """
     import ctypes  # psycopg imports it too; other drivers need neither.
 
-    poll, byref, one = ctypes.PyDLL(None).poll, ctypes.byref, ctypes.c_ulong(1)
+    poll, one = ctypes.PyDLL(None).poll, ctypes.c_ulong(1)
 
     class PollFd(ctypes.Structure):
         _fields_: ClassVar = [
@@ -54,10 +50,7 @@ def _watch_class() -> Callable[[int, int], Watch]:
             ("revents", ctypes.c_short),
         ]
 
-        def has_arrived(self) -> bool:
-            return bool(poll(byref(self), one, 0))
-
-    return PollFd
+    return lambda fd, events: functools.partial(poll, ctypes.byref(PollFd(fd, events)), one, 0)
 
 
 def await_hangups(fds: Iterable[int], timeout: float) -> None:

@@ -20,15 +20,15 @@ def test_a_deadline_that_has_passed_is_no_reason_to_wait_for_ever() -> None:
 def test_a_watch_tells_of_bytes_and_of_the_end() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        watching = watch(ours.fileno())
-        assert watching is not None
-        assert not watching.has_arrived()
+        has_arrived = watch(ours.fileno())
+        assert has_arrived is not None
+        assert not has_arrived()
         theirs.send(b"x")
-        assert watching.has_arrived()
+        assert has_arrived()
         ours.recv(1)
-        assert not watching.has_arrived()
+        assert not has_arrived()
         theirs.close()
-        assert watching.has_arrived()
+        assert has_arrived()
 
 
 def test_a_watch_does_not_let_other_threads_run_meanwhile() -> None:
@@ -39,14 +39,14 @@ def test_a_watch_does_not_let_other_threads_run_meanwhile() -> None:
     ran = threading.Event()
     interval = sys.getswitchinterval()
     with ours, theirs:
-        watching = watch(ours.fileno())
-        assert watching is not None
+        has_arrived = watch(ours.fileno())
+        assert has_arrived is not None
         # So another thread runs only when it is let.
         sys.setswitchinterval(60)
         try:
             _thread.start_new_thread(ran.set, ())
             for _ in range(100_000):
-                watching.has_arrived()
+                has_arrived()
             has_let_go = ran.is_set()
         finally:
             sys.setswitchinterval(interval)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -52,7 +53,7 @@ class Psycopg3Driver(PostgreSQLDriver):
         pgconn = raw.pgconn
         return pgconn.status == ConnStatus.OK and not sockets.is_readable(pgconn.socket)
 
-    def watch(self, raw: psycopg.Connection[Any]) -> sockets.Watch | None:
+    def watch(self, raw: psycopg.Connection[Any]) -> Callable[[], int] | None:
         return sockets.watch(raw.pgconn.socket)
 
     def is_idle(self, raw: psycopg.Connection[Any]) -> bool:
