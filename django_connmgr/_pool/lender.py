@@ -114,10 +114,11 @@ class Lender(Workshop[C]):
         owner.held[slot] = lease.id
         ledger, connection = self._ledger, slot.connection
         ledger.parked.pop(owner, None)
+        limits = ledger.limits
         if (
             connection is not None
-            and now - slot.traffic_at <= ledger.limits.check_after
-            and not ledger.limits.leak_threshold
+            and now - slot.traffic_at <= limits.check_after
+            and not limits.leak_threshold
             and self.driver.is_quiet(connection)
         ):
             return connection
@@ -251,8 +252,8 @@ class Lender(Workshop[C]):
 
     # Giving back
 
-    def check_in(self, lease: Lease[C], *, may_stay: bool | None = None) -> bool:
-        """As ``Lease.release()``, and does nothing if the lease is not held any more.
+    def check_in(self, lease: Lease[C], *, may_stay: bool | None = None) -> bool | None:
+        """As ``Lease.release()``; ``None`` if the lease is not held any more.
 
         True if it was parked, and so may be retaken.
 
@@ -261,7 +262,7 @@ class Lender(Workshop[C]):
         """
         slot = lease._slot
         if slot is None or slot.lease_id != lease.id:
-            return False
+            return None
         connection = slot.connection
         if connection is None:  # Interrupted while connecting.
             self._give_up(lease, slot)
@@ -328,11 +329,10 @@ class Lender(Workshop[C]):
         owner.held.pop(slot, None)
         owner.left_at = now
         slot.held_seconds += now - slot.leased_at
-        slot.leased_at = slot.idle_since = slot.traffic_at = now
+        slot.idle_since = slot.traffic_at = now
         lease._parked = slot
         lease._slot = None
         claim = lease.claim
-        claim.place = PARKED
         claim.token[PARKED] = True
         ledger.parked[owner] = lease
         is_condemned = ledger.epoch != lease.epoch

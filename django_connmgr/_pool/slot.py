@@ -280,10 +280,8 @@ class Lease(Generic[C]):
 
     def release(self) -> None:
         """Give the connection back, clean; it is closed instead if that cannot be."""
-        slot = self._slot
-        if slot is None or slot.lease_id != self.id:
+        if self.pool.check_in(self) is None:
             _ = self.slot  # Says what is wrong.
-        self.pool.check_in(self)
 
     def take_back(self, claim: Claim | None = None) -> bool:
         """From any thread: release it unless it is in use; if it is, when that use ends.
