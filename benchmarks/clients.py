@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,7 +32,43 @@ def make_client(stage: Stage, wish: Wish, server: Address | None = None) -> Clie
     # Wherever there are requests there is this, with what it does at the end of each.
     import django.core.handlers.base  # noqa: F401
 
-    return Client(django_query(), request)
+    query = django_query()
+    return Client(gated(query, wish.size) if stage.contestant.is_gated else query, request)
+
+
+def gated(query: Callable[[], object], size: int) -> Callable[[], object]:
+    """``query``, made by no more than ``size`` threads at the same time, first come first served.
+
+    As on a pool that costs nothing but the waiting for it.
+    """
+    lock, free, line = threading.Lock(), [None] * size, deque[threading.Lock]()
+
+    def enter() -> None:
+        with lock:
+            if free:
+                free.pop()
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            line.append(turn)
+        turn.acquire()
+
+    def leave() -> None:
+        with lock:
+            if not line:
+                free.append(None)
+                return
+            turn = line.popleft()
+        turn.release()
+
+    def query_in_turn() -> object:
+        enter()
+        try:
+            return query()
+        finally:
+            leave()
+
+    return query_in_turn
 
 
 def django_query() -> Callable[[], object]:

@@ -50,6 +50,8 @@ class Contestant:
     gems: tuple[str, ...] = ()
     #: Its entries of ``DATABASES["default"]``, beside the server's address.
     database: Callable[[Wish], dict[str, Any]] | None = None
+    #: Whether no more queries are let through at once than the pool would have connections.
+    is_gated: bool = False
     #: Its pool without Django and without a server.
     bare_pool: Callable[[int], BarePool] | None = None
 
@@ -183,6 +185,13 @@ _ALL = (
         title="Django, CONN_MAX_AGE=None",
         packages=("psycopg",),
         database=_stock(None),
+    ),
+    Contestant(
+        name="gated",
+        title="Django, CONN_MAX_AGE=None, behind a gate",
+        packages=("psycopg",),
+        database=_stock(None),
+        is_gated=True,
     ),
     Contestant(
         name="django-pool",

@@ -19,6 +19,7 @@ _COLOURS = {
     "ours-transaction": "#4caf50",
     "stock": "#b0b0b0",
     "stock-persistent": "#606060",
+    "gated": "#b8860b",
     "django-pool": "#c0392b",
     "real-pool": "#e67e22",
     "db-connection-pool": "#8e44ad",

@@ -36,11 +36,13 @@ SCENARIOS = (
     Scenario(
         name="database-bound",
         does="32 threads, each with one request of one query after the other. Pools of 4; Django "
-        "without a pool and the bare driver have 32 connections.",
+        "without a pool and the bare driver have 32 connections; behind the gate, 4 threads at a "
+        "time make a query, each on a connection of its own: a pool that costs nothing.",
         contestants=(
             "ours",
             "ours-transaction",
             "stock-persistent",
+            "gated",
             "django-pool",
             "real-pool",
             "db-connection-pool",

@@ -63,6 +63,7 @@ _CONTESTANTS = (
     "ours-transaction",
     "stock",
     "stock-persistent",
+    "gated",
     "django-pool",
     "real-pool",
     "db-connection-pool",
@@ -73,7 +74,8 @@ SCENARIOS = (
     Scenario(
         name="web",
         does="64 threads handle requests: a query, 10 ms of other work, a query. Pools of 4; "
-        "Django without a pool and the bare driver have 64 connections.",
+        "Django without a pool and the bare driver have 64 connections; behind the gate, 4 threads "
+        "at a time make a query, each on a connection of its own: a pool that costs nothing.",
         contestants=_CONTESTANTS,
         metrics=METRICS,
         targets=_targets(),

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import contestants, markdown, plots
 from benchmarks.__main__ import main
+from benchmarks.clients import gated
 from benchmarks.contestants import CONTESTANTS, Contestant
 from benchmarks.load import Load, all_at_once, keep_busy
 from benchmarks.machine import Machine
@@ -462,3 +463,33 @@ def test_wrks_failures_are_errors_and_no_requests() -> None:
 """
     assert parse(output) == (50.0, 23.0)
     assert parse("  1000 requests in 500.00ms, 1MB read") == (2000.0, 0.0)
+
+
+def test_a_gate_lets_so_many_through_at_a_time() -> None:
+    inside, let_go, order = threading.Semaphore(0), threading.Semaphore(0), []
+    most, lock, now = [0], threading.Lock(), [0]
+
+    def query() -> None:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+            order.append(threading.current_thread().name)
+        inside.release()
+        assert let_go.acquire(timeout=20)
+        with lock:
+            now[0] -= 1
+
+    ask = gated(query, 2)
+    threads = [threading.Thread(target=ask, name=str(n)) for n in range(5)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        if number < 2:
+            assert inside.acquire(timeout=20)
+    for _ in range(3):
+        let_go.release()
+        assert inside.acquire(timeout=20)
+    for _ in range(2):
+        let_go.release()
+    for thread in threads:
+        thread.join(20)
+    assert (most, now, sorted(order)) == ([2], [0], ["0", "1", "2", "3", "4"])
