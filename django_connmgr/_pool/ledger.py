@@ -168,7 +168,7 @@ class Ledger(Shelf[C]):
 
         ``since`` is the epoch in which it was fine.
         """
-        if since == self.epoch and now < slot.expires_at and len(self.slots) <= self.max_size:
+        if since == self.epoch and now < slot.expires_at:
             return None
         if self.status is PoolStatus.CLOSED:
             return CloseReason.POOL_CLOSED

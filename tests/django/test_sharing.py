@@ -44,6 +44,18 @@ def test_it_survives_the_thread_that_leased_it(pool: Pool) -> None:
     assert (pool.stats().leased, pool.stats().idle) == (0, 1)
 
 
+def test_what_is_leased_next_is_shared_too(pool: Pool) -> None:
+    ask()
+    wrapper: Any = connections["default"]
+    wrapper.inc_thread_sharing()
+    try:
+        assert wrapper.release_lease()
+        ask()
+        assert wrapper._lease.slot.owner is None
+    finally:
+        wrapper.dec_thread_sharing()
+
+
 def test_one_shared_between_two_queries_is_kept(pool_of: PoolOf) -> None:
     pool = pool_of(max_size=4, release="transaction")
     wrapper = connections["default"]
