@@ -148,8 +148,9 @@ class Ledger(Shelf[C]):
             self.pace.note_return(now)
         if slot.retaken:
             self._close_account(slot)
-        waiter.is_warm = now - slot.used_at < WARM
+        is_warm = now - slot.used_at < WARM
         self._assign(slot, waiter.lease, waiter.owner, SlotState.LEASED, now)
+        waiter.is_warm = is_warm  # Not before it has it: this may be interrupted.
         self.counters.checkouts += 1
         self._dismiss(now)
         # Last, as in ``serve()``: whoever reported one meanwhile rang for this waiter.

@@ -149,12 +149,9 @@ class Lender(Workshop[C]):
                     raise self._timed_out(again - now)
                 # It had its turn, and what it got was no good: it goes first now.
                 is_ready = self._obtain(lease, owner, now, again, deadline, is_first=True)
-            slot = lease._slot
-            if slot is None or slot.connection is None:
-                return lease.connection  # Says what is wrong.
             if limits.leak_threshold:
-                slot.stack = stack_here()
-            return slot.connection
+                lease.slot.stack = stack_here()
+            return lease.connection
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
             if lease.is_held():
@@ -201,13 +198,14 @@ class Lender(Workshop[C]):
                 self._withdraw(waiter)
             if ledger.orphans:
                 self._look_again()  # It may have been rung for them, and they are another's now.
-        if waiter.is_warm:
-            return not self.driver.asks_always
         if waiter.error is not None:
             raise waiter.error
-        if not waiter.is_out and not lease.is_held():
-            raise self._timed_out(self.now() - now)
-        return False
+        slot = lease._slot
+        if slot is None or slot.lease_id != lease.id:
+            if not waiter.is_out:
+                raise self._timed_out(self.now() - now)
+            return False
+        return waiter.is_warm and not slot.is_dirty and not self.driver.asks_always
 
     def _wait(self, waiter: Waiter, looked: float, deadline: float) -> None:
         """Return when it is served, refused, or out of time."""
@@ -329,7 +327,7 @@ class Lender(Workshop[C]):
         owner.held.pop(slot, None)
         owner.left_at = now
         slot.held_seconds += now - slot.leased_at
-        slot.idle_since = slot.traffic_at = now
+        slot.leased_at = slot.idle_since = slot.traffic_at = now
         lease._parked = slot
         lease._slot = None
         claim = lease.claim

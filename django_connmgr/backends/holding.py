@@ -315,7 +315,10 @@ class HoldingWrapper(LeasingWrapper):
                     cursor.close()
         # Not if the release undid what a subclass remembers: see ``forget_session``.
         is_same = physical is not None and not physical.has_session_state
+        number = self._unit_number
         is_over = lease.pool.check_in(lease, may_stay=may_stay) or lease._slot is None
+        if self._lease is not None or self._released is not None or self._unit_number != number:
+            return  # Code that ran meanwhile, a log handler's say, has leased for itself.
         if self._may_return and self.autocommit and is_same:
             self._adopted = adopted
             if is_over and not self._thread_sharing_count:

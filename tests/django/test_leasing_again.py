@@ -180,3 +180,30 @@ def test_a_decorator_releases_on_each_thread_that_runs_the_function(pool_of: Poo
 
     in_threads(2, run)
     assert pool.stats().leased == 0
+
+
+def test_who_leases_while_a_connection_is_given_back_keeps_what_it_has(
+    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler of the log does, for example: the lease that ended is another unit's."""
+    pool = pool_of(max_size=2)
+    wrapper: Any = connection
+    check_in = pool.check_in
+
+    def check_in_and_log(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(pool, "check_in", check_in)
+        result = check_in(*args, **kwargs)
+        with unit_of_work():
+            ask()
+        return result
+
+    with unit_of_work():
+        ask()
+        ended = wrapper._lease
+        monkeypatch.setattr(pool, "check_in", check_in_and_log)
+        wrapper.release_lease()
+        with unit_of_work() as unit:
+            ask()
+            assert unit.owns(wrapper._lease)
+            assert wrapper._lease is not ended or ended.is_held()
+    assert pool.stats().leased == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from django_connmgr import PoolTimeout
 from django_connmgr._pool.slot import FREE, Claim, Lease
 from django_connmgr._pool.unit import Unit
 from django_connmgr.testing import FakeConnection, ManualClock
@@ -157,3 +158,44 @@ def test_who_comes_to_a_line_in_front_of_a_full_pool_takes_its_place(
     lease.release()
     first.give_back()
     second.give_back()
+
+
+def test_a_hand_over_that_is_interrupted_leaves_the_waiter_without_a_connection(
+    pool: Pool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It times out, and does not take the connection for its own."""
+    lease = pool.checkout()
+    waiting = Borrower(pool)
+    clock.await_waiters()
+    assign = pool._ledger._assign
+
+    def interrupt(slot: Any, other: Any, *args: Any) -> None:
+        monkeypatch.setattr(pool._ledger, "_assign", assign)
+        other._slot = slot  # As far as it comes.
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool._ledger, "_assign", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pool.check_in(lease, may_stay=False)
+    assert lease.is_held()
+    clock.advance(60)
+    with pytest.raises(PoolTimeout):
+        waiting.result()
+    lease.release()
+
+
+def test_seconds_that_it_was_held_count_once_if_it_is_not_parked_after_all(pool: Pool) -> None:
+    lease = pool.checkout()
+    clock: Any = pool._clock
+    clock.advance(100)
+    ledger = pool._ledger
+
+    class Parked(dict):  # type: ignore[type-arg]
+        def __setitem__(self, owner: Any, parked: Any) -> None:
+            super().__setitem__(owner, parked)
+            ledger.epoch += 1
+
+    ledger.parked = Parked()
+    lease.release()
+    ledger.parked = {}
+    assert pool.stats().hold_seconds == pytest.approx(100)
