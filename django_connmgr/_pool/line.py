@@ -151,8 +151,8 @@ class Line(Generic[C]):
         return (
             bool(self.waiters)
             and self.limits.reclaim
-            and (len(self.slots) >= self.max_size or self._is_exhausted(now))
-            and not (owner.returns >= BRISK_AFTER and self.may_keep(owner, now))
+            and self._is_exhausted(now)
+            and not self.may_keep(owner, now)
         )
 
     def should_look(self, waiter: Waiter) -> bool:

@@ -115,11 +115,8 @@ def test_not_while_it_is_held(pool: Pool) -> None:
     lease.release()
 
 
-def test_a_unit_that_nobody_ended_gives_back_what_the_lease_has_now(
-    make_pool: MakePool, clock: ManualClock
-) -> None:
+def test_a_unit_that_nobody_ended_gives_back_what_the_lease_has_now(pool: Pool) -> None:
     """Its finaliser looks for the slot when it has the token: it may be another one by then."""
-    pool = make_pool(max_size=1)
     lease = pool.checkout()
     old = lease.slot
 
