@@ -269,7 +269,7 @@ class Lease(Generic[C]):
         return True
 
     def is_over(self) -> bool:
-        """Whether it will never be held again."""
+        """Whether what it had or parked is not its own any more."""
         slot = self._slot or self._parked or self._slot  # It may be retaken meanwhile.
         return slot is None or slot.lease_id != self.id
 
