@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .backends.permits import PermanentCheckoutWarning
-from .connections import (
+from .api import (
     dedicated,
     lease_connection,
     pools,
@@ -12,8 +11,9 @@ from .connections import (
     released,
     with_connection,
 )
+from .backends.permits import PermanentCheckoutWarning
 from .exceptions import PoolClosed, PoolError, PoolTimeout, TooManyRequests
-from .work import Thread, ThreadPoolExecutor, unit_of_work, wrap_executor
+from .units import Thread, ThreadPoolExecutor, unit_of_work, wrap_executor
 
 __all__ = [
     "PermanentCheckoutWarning",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core import checks as django_checks
 
-from . import checks, integrations, work
+from . import checks, integrations
+from .units import commands, requests
 
 
 class ConnMgrConfig(AppConfig):
@@ -14,9 +15,9 @@ class ConnMgrConfig(AppConfig):
 
     def ready(self) -> None:
         self.register_checks()
-        work.connect_receivers()
-        work.wrap_handlers()
-        work.wrap_commands()
+        requests.connect_receivers()
+        requests.wrap_handlers()
+        commands.wrap_commands()
         integrations.install_loaded()
 
     def register_checks(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from django.core import checks
 from django.db import connections
 
-from .backends.base import PooledWrapper
+from .backends.wrapper import PooledWrapper
 from .conf import PoolOptions, parse_pool_options
 
 #: Which check a problem with the options is.
@@ -25,6 +25,19 @@ def check_pool_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG
         )
         for alias, settings in _pooled_aliases()
         for problem in parse_pool_options(settings["OPTIONS"].get("pool", True))[1]
+        if problem.kind in _IDS
+    ]
+
+
+def check_ignored_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """W003: options of psycopg_pool, and so of Django's pool, that this pool does not need."""
+    return [
+        checks.Warning(
+            f"DATABASES[{alias!r}]: {problem.message}", hint=problem.hint, id="connmgr.W003"
+        )
+        for alias, settings in _pooled_aliases()
+        for problem in parse_pool_options(settings["OPTIONS"].get("pool", True))[1]
+        if problem.kind == "ignored"
     ]
 
 
@@ -64,7 +77,7 @@ def check_server_threads(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
     return messages
 
 
-IN_APP = (check_pool_options, check_max_age, check_server_threads)
+IN_APP = (check_pool_options, check_ignored_options, check_max_age, check_server_threads)
 
 
 def _pooled_aliases() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.utils.module_loading import import_string
 
-from ._pool.limits import Limits
+from ._pool.limits import Limits, WrongValueError, conflicts, size_or_none, whole_number
 
 #: ``check_after`` where ``CONN_HEALTH_CHECKS`` is on and it is not given.
 CHECK_AFTER_WITH_HEALTH_CHECKS = 0.5
@@ -30,13 +30,9 @@ class PoolOptions(Limits):
 class Problem(NamedTuple):
     """Something wrong with the options, and what to do about it."""
 
-    kind: str  # "unknown", "value" or "conflict"
+    kind: str  # "unknown", "value", "conflict", or "ignored": the pool works without it
     message: str
     hint: str
-
-
-class _WrongError(Exception):
-    """A value is not what the option takes; says what it does take."""
 
 
 def parse_pool_options(
@@ -49,7 +45,7 @@ def parse_pool_options(
     """
     try:
         given = _as_mapping(raw)
-    except _WrongError as expected:
+    except WrongValueError as expected:
         return None, [Problem("value", f"OPTIONS['pool'] is {raw!r}.", f"It takes {expected}.")]
     if given is None:
         return None, []
@@ -63,7 +59,7 @@ def parse_pool_options(
             continue
         try:
             values[key] = converter(value)
-        except _WrongError as expected:
+        except WrongValueError as expected:
             wrong.add(key)
             problems.append(
                 Problem("value", f"Pool option {key!r} is {value!r}.", f"It takes {expected}.")
@@ -71,7 +67,11 @@ def parse_pool_options(
     if health_checks:
         values.setdefault("check_after", CHECK_AFTER_WITH_HEALTH_CHECKS)
     options = PoolOptions(**values)
-    problems.extend(problem for keys, problem in _conflicts(options) if not wrong & keys)
+    problems.extend(
+        Problem("conflict", conflict.message, conflict.hint)
+        for conflict in conflicts(options)
+        if not wrong & conflict.options
+    )
     return options, problems
 
 
@@ -85,45 +85,24 @@ def _as_mapping(raw: object) -> Mapping[str, object] | None:
         return None
     try:
         return {} if _boolean(raw) else None
-    except _WrongError:
-        raise _WrongError("True, False, or a dict of options") from None
+    except WrongValueError:
+        raise WrongValueError("True, False, or a dict of options") from None
 
 
 def _unknown(key: str) -> Problem:
     if key in _FOREIGN:
-        hint = f"psycopg_pool has it, this pool does not need it: {_FOREIGN[key]}. Remove it."
-    else:
-        near = difflib.get_close_matches(str(key), _CONVERTERS, n=1)
-        known = ", ".join(sorted(_CONVERTERS))
-        hint = f"Did you mean {near[0]!r}?" if near else f"The options are: {known}."
+        return Problem(
+            "ignored",
+            f"Pool option {key!r} is psycopg_pool's; this pool does not need it.",
+            f"Remove it: {_FOREIGN[key]}.",
+        )
+    near = difflib.get_close_matches(str(key), _CONVERTERS, n=1)
+    known = ", ".join(sorted(_CONVERTERS))
+    hint = f"Did you mean {near[0]!r}?" if near else f"The options are: {known}."
     return Problem("unknown", f"Unknown pool option {key!r}.", hint)
 
 
-def _conflicts(options: PoolOptions) -> Iterator[tuple[set[str], Problem]]:
-    """Options that contradict each other: which, and how."""
-    if options.max_size is not None and options.min_size > options.max_size:
-        yield (
-            {"min_size", "max_size"},
-            Problem(
-                "conflict",
-                f"Pool option 'min_size' ({options.min_size}) is larger than 'max_size' "
-                f"({options.max_size}).",
-                "Lower min_size or raise max_size.",
-            ),
-        )
-    for key in ("min_size", "keepalive", "leak_threshold"):
-        if getattr(options, key) and not options.reap_interval:
-            yield (
-                {key, "reap_interval"},
-                Problem(
-                    "conflict",
-                    f"Pool option {key!r} needs the background thread, and 'reap_interval' is 0.",
-                    f"Remove {key!r}, or set reap_interval to a number of seconds above 0.",
-                ),
-            )
-
-
-# Converters: each takes what a user may write, and returns the value or raises ``_WrongError``.
+# Converters: each takes what a user may write, and returns the value or raises ``WrongValueError``.
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d)?\s*", re.ASCII)
@@ -139,36 +118,11 @@ def _boolean(value: object) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise _WrongError("True or False")
-
-
-def _count(least: int) -> Callable[[object], int]:
-    def convert(value: object) -> int:
-        problem = _WrongError(f"a whole number, {least} or more")
-        if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise problem
-        try:
-            number = int(value)
-        except ValueError:
-            raise problem from None
-        if number < least:
-            raise problem
-        return number
-
-    return convert
-
-
-def _max_size(value: object) -> int | None:
-    if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
-        return None
-    try:
-        return _count(1)(value)
-    except _WrongError as wrong:
-        raise _WrongError(f"{wrong}, or None for no limit") from None
+    raise WrongValueError("True or False")
 
 
 def _seconds(value: object) -> float:
-    problem = _WrongError("a number of seconds, 0 or more, such as 2.5, '2.5', '500ms' or '5m'")
+    problem = WrongValueError("a number of seconds, 0 or more, such as 2.5, '2.5', '500ms' or '5m'")
     if isinstance(value, bool):
         raise problem
     if isinstance(value, str):
@@ -184,7 +138,7 @@ def _seconds(value: object) -> float:
 def _positive_seconds(value: object) -> float:
     seconds = _seconds(value)
     if seconds == 0:
-        raise _WrongError("a number of seconds above 0, such as 2.5, '2.5', '500ms' or '5m'")
+        raise WrongValueError("a number of seconds above 0, such as 2.5, '2.5', '500ms' or '5m'")
     return seconds
 
 
@@ -195,9 +149,9 @@ def _callable(value: object) -> Callable[[Any], object] | None:
         try:
             value = import_string(value)
         except ImportError as error:
-            raise _WrongError(f"a callable or its dotted path ({error})") from None
+            raise WrongValueError(f"a callable or its dotted path ({error})") from None
     if not callable(value):
-        raise _WrongError("a callable or its dotted path")
+        raise WrongValueError("a callable or its dotted path")
     return value
 
 
@@ -206,29 +160,28 @@ def _reset(value: object) -> str | Callable[[Any], object]:
         return str(value)
     try:
         converted = _callable(value)
-    except _WrongError as wrong:
-        raise _WrongError(f"'rollback', 'session', or {wrong}") from None
+    except WrongValueError as wrong:
+        raise WrongValueError(f"'rollback', 'session', or {wrong}") from None
     if converted is None:
-        raise _WrongError("'rollback', 'session', or a callable or its dotted path")
+        raise WrongValueError("'rollback', 'session', or a callable or its dotted path")
     return converted
 
 
 def _one_of(*words: str) -> Callable[[object], str]:
     def convert(value: object) -> str:
         if value not in words:
-            raise _WrongError(" or ".join(map(repr, words)))
+            raise WrongValueError(" or ".join(map(repr, words)))
         return str(value)
 
     return convert
 
 
 _CONVERTERS: dict[str, Callable[[object], Any]] = {
-    "max_size": _max_size,
-    "min_size": _count(0),
+    "max_size": size_or_none,
+    "min_size": whole_number(0),
     "timeout": _positive_seconds,
-    "max_connecting": _count(1),
-    "fair_after": _seconds,
-    "max_waiting": _count(0),
+    "max_connecting": whole_number(1),
+    "max_waiting": whole_number(0),
     "max_idle": _seconds,
     "max_lifetime": _seconds,
     "keepalive": _seconds,
@@ -243,7 +196,7 @@ _CONVERTERS: dict[str, Callable[[object], Any]] = {
     "configure": _callable,
 }
 
-#: Options of psycopg_pool that have no meaning here, and why.
+#: Options of psycopg_pool that are accepted and ignored here, and why.
 _FOREIGN = {
     "name": "a pool is named for its alias",
     "open": "it opens its first connection when one is needed",

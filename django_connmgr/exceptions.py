@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from django.db.utils import OperationalError
 
+from ._pool.errors import Errors
+
 
 class PoolError(OperationalError):
     """Base of everything that the pool itself raises."""
@@ -21,4 +23,8 @@ class PoolClosed(PoolError):
 
 
 class TooManyRequests(PoolError):
-    """``max_waiting`` callers are waiting already; nobody waits in vain."""
+    """``max_waiting`` callers are waiting already."""
+
+
+#: What pools raise whose users are Django's.
+ERRORS = Errors(PoolError, PoolTimeout, PoolClosed, TooManyRequests)

@@ -8,7 +8,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
-from .work import unit_of_work
+from .units import unit_of_work
 
 
 class UnitOfWorkMiddleware:

@@ -1,1 +1,1 @@
-"""The engine room: a bounded pool of connections, with no Django and no driver in it."""
+"""The pool itself: the standard library and nothing else."""

@@ -1,9 +1,9 @@
-"""What the pool asks of a database driver: ten callables and a flag, and nothing else."""
+"""What the pool asks of a database driver, and nothing else."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 C = TypeVar("C")
@@ -24,24 +24,26 @@ class Driver(Protocol[C]):
     Only the owner of a connection's slot calls these for it, and never under a lock.
     """
 
-    #: Whether a connection is to be looked at before every lease, also if it goes straight
-    #: from who has just used it to the next.
-    asks_always: bool
+    @property
+    def look(self) -> Callable[[C], object]:
+        """What a borrower can change about a connection, as one value. No round trip.
+
+        If it equals what it was right after opening, the next borrower may have the connection
+        as it is, and ``state()`` and ``reset()`` would find nothing. One that raises, or whose
+        value equals nothing, has them asked at every release.
+        """
 
     def connect(self, timeout: float) -> C:
         """Open a connection within ``timeout`` seconds, or raise the driver's own error."""
 
-    def is_quiet(self, connection: C) -> bool:
-        """True if nothing has arrived on the idle connection's socket. No round trip."""
+    def watch(self, connection: C) -> Callable[[], object]:
+        """What tells, at no round trip, whether something has arrived on the idle socket."""
+
+    def backend_pid(self, connection: C) -> int | None:
+        """The server's process for the connection, if there is one. No round trip."""
 
     def check(self, connection: C, timeout: float) -> bool:
         """Make one round trip; true if the server answered within ``timeout`` seconds."""
-
-    def is_clean(self, connection: C) -> bool:
-        """True if the next borrower may have it as it is: idle, and nothing to ``reset()``.
-
-        No round trip, and fast: it saves the two methods below, where they would find nothing.
-        """
 
     def state(self, connection: C) -> ConnectionState:
         """The driver's own view of the connection. No round trip."""

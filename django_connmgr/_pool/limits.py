@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +14,6 @@ class Limits:
     max_size: int | None = 5
     min_size: int = 0
     timeout: float = 5.0
-    fair_after: float = 0.02
     max_connecting: int = 10
     max_waiting: int = 0
     max_idle: float = 300.0
@@ -22,3 +23,75 @@ class Limits:
     check_after: float = 30.0
     reclaim: bool = True
     leak_threshold: float = 0.0
+
+    def resized(self, max_size: object, min_size: object | None) -> Self:
+        """The same with other bounds; ``ValueError`` if these may not stand in the options."""
+        try:
+            changed = replace(
+                self,
+                max_size=size_or_none(max_size),
+                min_size=self.min_size if min_size is None else whole_number(0)(min_size),
+            )
+        except WrongValueError as expected:
+            raise ValueError(f"resize() takes {expected}.") from None
+        for conflict in conflicts(changed):
+            raise ValueError(f"{conflict.message} {conflict.hint}")
+        return changed
+
+
+class WrongValueError(Exception):
+    """A value is not what the option takes; says what it does take."""
+
+
+def whole_number(least: int) -> Callable[[object], int]:
+    """Makes a converter of numbers, and of strings that are numbers, from ``least`` on."""
+
+    def convert(value: object) -> int:
+        problem = WrongValueError(f"a whole number, {least} or more")
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            raise problem
+        try:
+            number = int(value)
+        except ValueError:
+            raise problem from None
+        if number < least:
+            raise problem
+        return number
+
+    return convert
+
+
+def size_or_none(value: object) -> int | None:
+    """Convert a ``max_size``: 1 or more, or ``None`` for no limit."""
+    if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
+        return None
+    try:
+        return whole_number(1)(value)
+    except WrongValueError as wrong:
+        raise WrongValueError(f"{wrong}, or None for no limit") from None
+
+
+class Conflict(NamedTuple):
+    """Options that contradict each other: which, how, and what to do about it."""
+
+    options: frozenset[str]
+    message: str
+    hint: str
+
+
+def conflicts(limits: Limits) -> Iterator[Conflict]:
+    """Whatever in ``limits`` contradicts something else in them."""
+    if limits.max_size is not None and limits.min_size > limits.max_size:
+        yield Conflict(
+            frozenset({"min_size", "max_size"}),
+            f"Pool option 'min_size' ({limits.min_size}) is larger than 'max_size' "
+            f"({limits.max_size}).",
+            "Lower min_size or raise max_size.",
+        )
+    for option in ("min_size", "keepalive", "leak_threshold"):
+        if getattr(limits, option) and not limits.reap_interval:
+            yield Conflict(
+                frozenset({option, "reap_interval"}),
+                f"Pool option {option!r} needs the background thread, and 'reap_interval' is 0.",
+                f"Remove {option!r}, or set reap_interval to a number of seconds above 0.",
+            )

@@ -2,162 +2,428 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
+from typing import Generic
 
-from .clock import Bell
-from .driver import C
-from .ledger import PoolStatus
-from .lender import Lender
-from .owner import Owner
-from .reaper import reaper
-from .slot import CloseReason, Lease, Slot
-from .stats import PoolStats
-from .upkeep import Upkeep
+from .clock import Bell, Clock, SystemClock
+from .core import Core
+from .driver import C, Driver
+from .errors import Errors
+from .lease import Holder, Lease
+from .limits import Limits
+from .maintenance import Maintenance
+from .owner import here
+from .report import describe_exhaustion, stack_here
+from .scope import Scope
+from .slot import CloseReason, Slot
+from .state import PoolStatus
+from .stats import LeaseRecord, PoolStats
+from .view import as_records, leases_locked, stats_locked
+from .waiter import Waiter
 
 
-class ConnectionPool(Lender[C], Upkeep[C]):
+class ConnectionPool(Generic[C]):
     """Physical connections, at most ``max_size`` of them, lent out one lease at a time.
 
-    What it lends and takes back is the ``Lender``'s part, what happens in the background
-    ``Upkeep``'s; both decide in the same ``Ledger`` and have their work done in the same
-    ``Workshop``. Here it is steered and looked at.
+    An acquire takes, in this order: what is warm for its thread, a cold connection, a new one,
+    the warm one that lay longest if the pool is full, or it waits in the queue: first come,
+    first served. Whatever frees capacity makes one pass over the queue: a release, a failed
+    connect, a closed connection, a dead owner.
     """
+
+    def __init__(
+        self,
+        name: str,
+        driver: Driver[C],
+        limits: Limits | None = None,
+        *,
+        errors: Errors | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self.driver = driver
+        self.errors = errors or Errors()
+        #: It refuses; a new one has to be made.
+        self.is_closed = False
+        self._clock = clock or SystemClock()
+        self._start(limits or Limits())
+
+    def _start(self, limits: Limits) -> None:
+        self._core: Core[C] = Core(self, self.driver, limits, self._clock)
+        self._maintenance = Maintenance(self._core)
+        # For the way of every query, which would otherwise look them up in three objects.
+        self._now = self._clock.now
+        self._lock = self._core.lock
+        self._state = self._core.state
+        self._look = self.driver.look
+
+    # Leases
+
+    def acquire(
+        self,
+        timeout: float | None = None,
+        *,
+        scope: Scope | None = None,
+        holder: Holder | None = None,
+        connect: Callable[[float], C] | None = None,
+    ) -> Lease[C]:
+        """Lease a connection within ``timeout`` seconds (default: the pool's), all included.
+
+        It belongs to the unit of work ``scope``. ``holder`` says why the lease is not over yet,
+        for those who look. ``connect`` opens the physical connection if one has to be opened, in
+        place of the driver's: its errors are raised at once and as they are. Otherwise raises
+        ``PoolTimeout``, ``PoolClosed`` or ``TooManyRequests``.
+        """
+        lease: Lease[C] = Lease(self, holder)
+        state = self._state
+        now = self._now()
+        with self._lock:
+            waiter = state.acquire_locked(lease, here.owner, scope, now, timeout)
+        try:
+            if waiter is not None:
+                self._wait(lease, waiter)
+            slot = lease.slot
+            if (
+                slot is not None
+                and slot.connection is not None
+                and not slot.is_dirty
+                and slot.leased_at - slot.idle_since <= state.limits.check_after
+                and not state.limits.leak_threshold
+                and not slot.watch()
+            ):
+                return lease
+            self._make_ready(lease, scope, now, timeout, connect or self.driver.connect)
+        except BaseException:
+            # Timeouts included. A second exception in here is the finaliser's business.
+            if lease.is_held():
+                self.release(lease)
+            raise
+        return lease
+
+    def retake(self, slot: Slot[C], holder: Holder | None = None) -> Lease[C] | None:
+        """Lease what is warm for the calling thread; ``None`` if ``acquire()`` has to see to it."""
+        lease: Lease[C] = Lease(self, holder)
+        with self._lock:
+            if not self._state.retake_locked(slot, lease, here.owner, self._now()):
+                return None
+        if not slot.watch():
+            return lease
+        self.release(lease, is_warm=True)  # For ``acquire()`` to find, and to look into.
+        return None
+
+    def _wait(self, lease: Lease[C], waiter: Waiter) -> None:
+        """Return when a slot was promised; raises when it is refused, or out of time."""
+        core, state = self._core, self._state
+        looked = waiter.lined_up_at
+        try:
+            if waiter.decision is not None:
+                core.act(waiter.decision)
+            while not waiter.is_out:
+                # From the last look on, or a moment that passed since would be forgotten.
+                until = looked + state.pause_of(waiter, looked)
+                until = min(until, waiter.deadline)
+                now = core.now()
+                if now < until:
+                    core.clock.wait(waiter, until - now)
+                elif now >= waiter.deadline:
+                    break
+                if not waiter.is_out:
+                    looked = core.now()
+                    with core.lock:
+                        decision = state.look_again_locked(waiter, looked)
+                    core.act(decision)
+        finally:
+            if not waiter.is_out or state.lost.queue:
+                # What this one was rung for may be there still.
+                with core.lock:
+                    decision = state.withdraw_locked(waiter, core.now())
+                core.act(decision)
+        if waiter.error is not None:
+            raise waiter.error
+        if not lease.is_held():
+            raise self._timed_out(core.now() - waiter.lined_up_at)
+
+    def _make_ready(
+        self,
+        lease: Lease[C],
+        scope: Scope | None,
+        began: float,
+        timeout: float | None,
+        connect: Callable[[float], C],
+    ) -> None:
+        """Open a connection, or see that a doubtful one works; if not, queue again, in front."""
+        core, state = self._core, self._state
+        deadline = began + (state.limits.timeout if timeout is None else timeout)
+        while not self._has_connection(lease, deadline, connect):
+            now = core.now()
+            if now >= deadline:  # A frozen server took all the time there was.
+                raise self._timed_out(now - began)
+            waiter = Waiter(lease, here.owner, scope, now, deadline)
+            with core.lock:
+                waiter.decision = state.enqueue_locked(waiter, now, is_first=True)
+            self._wait(lease, waiter)
+        if state.limits.leak_threshold:
+            lease.held_slot().stack = stack_here()
+
+    def _has_connection(
+        self, lease: Lease[C], deadline: float, connect: Callable[[float], C]
+    ) -> bool:
+        """Whether the lease has a working connection; false if its slot had to be given up."""
+        if not lease.is_held():
+            return False  # Its owner died, or the process forked.
+        slot = lease.held_slot()
+        if slot.connection is None:
+            return self._core.open(lease, slot, deadline, connect)
+        if self._core.is_fit(lease, slot, deadline):
+            return True
+        with self._lock:
+            self._state.counters.checkouts -= 1
+        return False
+
+    def _timed_out(self, waited: float) -> Exception:
+        core, state = self._core, self._state
+        with core.lock:
+            now = core.now()
+            state.counters.timeouts += 1
+            decision = state.sweep_locked(now)
+            stats = stats_locked(state)
+            seen = leases_locked(state, now)
+        core.act(decision)
+        error = self.errors.timeout(describe_exhaustion(stats, as_records(seen), waited))
+        error.__cause__ = core.connector.error
+        return error
+
+    def release(self, lease: Lease[C], *, is_warm: bool = False) -> bool:
+        """As ``Lease.release()``; false if the lease was over already."""
+        if not lease.is_held():
+            return False
+        if not self.rest(lease, is_warm=is_warm):
+            slot = lease.held_slot()
+            if self._clean(lease, slot):
+                self._put_back(lease, slot, is_warm=is_warm)
+        return True
+
+    def rest(self, lease: Lease[C], *, is_warm: bool) -> bool:
+        """Release a lease whose connection is not used right now and is clean.
+
+        False if it is not clean: it is the borrower's still, who decides what becomes of it.
+        """
+        slot = lease.slot
+        if slot is None:
+            return True
+        try:
+            if self._look(slot.connection) != slot.pristine:  # type: ignore[arg-type]
+                return False
+        except Exception:
+            return False  # Closed behind our back, or interrupted while connecting.
+        with self._lock:
+            decision = self._state.release_locked(lease, slot, self._now(), is_warm=is_warm)
+        if decision is not None:
+            self._core.act(decision)
+        return True
+
+    def _put_back(self, lease: Lease[C], slot: Slot[C], *, is_warm: bool) -> None:
+        with self._lock:
+            decision = self._state.release_locked(lease, slot, self._now(), is_warm=is_warm)
+        self._core.act(decision)
+
+    def has_transaction(self, lease: Lease[C]) -> bool:
+        """Whether a lease's connection is in the middle of a transaction. No round trip."""
+        return self._core.connector.has_transaction(lease.held_slot())
+
+    def _clean(self, lease: Lease[C], slot: Slot[C]) -> bool:
+        """Undo what the borrower did; false if the slot was given up instead."""
+        core = self._core
+        if slot.connection is None:  # Interrupted while connecting.
+            with core.lock:
+                decision = core.state.remove_locked(lease, None, core.now())
+            core.act(decision)
+            return False
+        slot.is_dirty = True
+        reason = core.connector.clean(slot, slot.connection)
+        if reason is None:
+            return True
+        core.retire(lease, slot, reason)
+        return False
+
+    def discard(self, lease: Lease[C]) -> None:
+        """As ``Lease.discard()``."""
+        slot = lease.held_slot()
+        if slot.connection is None:
+            self._clean(lease, slot)
+            return
+        with self._lock:
+            self._state.counters.hold_seconds += self._now() - slot.leased_at
+        self._core.retire(lease, slot, CloseReason.DISCARDED)
+
+    # For the wrappers of Django's connections
+
+    def keep(self, lease: Lease[C]) -> bool:
+        """Keep a lease that is not used right now; false if its unit of work is over."""
+        with self._lock:
+            return self._state.keep_locked(lease, self._now())
+
+    def use(self, lease: Lease[C]) -> bool:
+        """Use a kept lease; false if another thread ended its unit of work meanwhile."""
+        with self._lock:
+            return self._state.use_locked(lease)
+
+    def cool(self, slot: Slot[C]) -> bool:
+        """Let others have what is warm for the calling thread; whether it was."""
+        with self._lock:
+            was_warm, decision = self._state.cool_locked(slot, here.owner, self._now())
+        if decision is not None:
+            self._core.act(decision)
+        return was_warm
+
+    def end_scope(self, slot: Slot[C], scope: Scope) -> bool:
+        """Give a slot of a unit of work back, now or when its use ends; true if it went now."""
+        core = self._core
+        with core.lock:
+            if slot.scope is not scope.ref:
+                return False
+            lease, went, decision = core.state.end_scope_locked(slot, core.now())
+        core.act(decision)
+        if lease is not None:
+            self.release(lease)
+        return went
+
+    def share(self, lease: Lease[C]) -> None:
+        """Outlive the owner's thread, because others use the connection too."""
+        with self._lock:
+            self._state.share_locked(lease)
+
+    def unshare(self, lease: Lease[C]) -> None:
+        """Be the calling thread's alone again."""
+        with self._lock:
+            self._state.unshare_locked(lease, here.owner)
+
+    def count(self, counter: str, change: int = 1) -> None:
+        """Change one of the ``Counters``."""
+        with self._lock:
+            counters = self._state.counters
+            setattr(counters, counter, getattr(counters, counter) + change)
 
     # Steering
 
     def recycle(self) -> None:
         """Condemn every connection: idle ones are closed now, leased ones when they come back."""
         with self._lock:
-            condemned = self._ledger.condemn(self.now())
-        self._retire(condemned, CloseReason.RECYCLED)
+            decision = self._state.condemn_locked()
+        self._core.act(decision)
 
     def drain(self, timeout: float = 30.0) -> bool:
         """``recycle()``, then wait until every older connection is closed.
 
-        New checkouts go on, on new connections. False if some were still out after
+        New acquires go on, on new connections. False if some were still out after
         ``timeout`` seconds; they are closed when they come back all the same.
         """
-        deadline = self.now() + timeout
+        core, state = self._core, self._state
+        deadline = core.now() + timeout
         bell = Bell()
-        with self._lock:
-            self._ledger.drainers.append(bell)
+        with core.lock:
+            state.drainers.append(bell)
         try:
             self.recycle()
             while True:
-                with self._lock:
-                    generation = self._ledger.generation
-                    is_drained = all(s.generation == generation for s in self._ledger.slots)
-                now = self.now()
+                with core.lock:
+                    is_drained = all(s.generation == state.generation for s in state.slots)
+                now = core.now()
                 if is_drained or now >= deadline:
                     return is_drained
-                self._clock.wait(bell, deadline - now)
+                core.clock.wait(bell, deadline - now)
         finally:
-            with self._lock:
-                self._ledger.drainers.remove(bell)
+            with core.lock:
+                state.drainers.remove(bell)
 
     def suspend(self) -> None:
-        """Hand nothing out until ``resume()``: checkouts wait, within their deadlines."""
+        """Hand nothing out until ``resume()``: acquires wait, within their deadlines."""
         with self._lock:
-            if self._ledger.status is PoolStatus.OPEN:
-                self._ledger.begin_epoch()
-                self._ledger.status = PoolStatus.SUSPENDED
+            if self._state.status is PoolStatus.OPEN:
+                self._state.suspend_locked()
 
     def resume(self) -> None:
         """Undo ``suspend()``."""
         with self._lock:
-            if self._ledger.status is PoolStatus.SUSPENDED:
-                self._ledger.status = PoolStatus.OPEN
-            served = self._ledger.serve(self.now())
-        self._act(served)
+            if self._state.status is PoolStatus.SUSPENDED:
+                self._state.status = PoolStatus.OPEN
+            decision = self._state.serve_locked(self._now())
+        self._core.act(decision)
 
-    def resize(self, max_size: int | None, *, min_size: int | None = None) -> None:
-        """Change the bounds. Surplus connections are closed when idle, now or later."""
+    def resize(self, max_size: int | str | None, *, min_size: int | str | None = None) -> None:
+        """Change the bounds. Surplus connections are closed when idle, now or later.
+
+        The rules of the options hold: ``ValueError``, and nothing is changed, for what may not
+        stand there.
+        """
+        state = self._state
+        limits = state.limits.resized(max_size, min_size)
         with self._lock:
-            now = self.now()
-            ledger = self._ledger
-            ledger.begin_epoch()
-            ledger.set_limits(
-                dataclasses.replace(
-                    ledger.limits,
-                    max_size=max_size,
-                    min_size=ledger.limits.min_size if min_size is None else min_size,
-                )
-            )
-            surplus = ledger.claim_idle(now, most=ledger.surplus())
-            served = ledger.serve(now)
-        self._act(served)
-        self._retire(surplus, CloseReason.SHRUNK)
+            decision = state.resize_locked(limits, self._now())
+        self._core.act(decision)
 
     def close(self, *, linger: bool = True) -> None:
         """Refuse from now on: waiters fail, idle connections close, leased ones on return.
 
         Without ``linger`` no close waits for the server to let go of the connection.
         """
-        self._lingers = linger
+        self.is_closed = True
+        self._core.connector.lingers = linger
         with self._lock:
-            now = self.now()
-            self._ledger.begin_epoch()
-            self._ledger.status = PoolStatus.CLOSED
-            served = self._ledger.serve(now)
-            idle = self._ledger.claim_idle(now)
-        self._act(served)
-        self._retire(idle, CloseReason.POOL_CLOSED)
-        self._leave_if_closed()
+            decision = self._state.close_locked(self._now())
+        self._core.act(decision)
+        self._core.leave_if_closed()
+
+    def shut_down(self) -> None:
+        """``close()`` at the exit of the process, where waiters sleep on: it ends with them."""
+        with self._lock:
+            self._state.waiters.clear()
+        self.close(linger=False)
 
     def after_fork(self) -> None:
         """In a child process: start empty, and let nothing of the parent's be touched."""
-        inherited = list(self._ledger.slots)
-        self._start(self._ledger.limits)
+        inherited = list(self._state.slots)
+        self._start(self._state.limits)
         for slot in inherited:
-            slot.lease_id = 0  # Leases taken before the fork are lost in the child.
-            slot.claim.unpark()
+            lease = None if slot.lease is None else slot.lease()
+            if lease is not None:
+                lease.slot = None  # It is the parent's.
+            slot.lease = None
             if slot.owner is not None:
                 slot.owner.held.pop(slot, None)
             if slot.connection is not None:
                 self.driver.abandon(slot.connection)
 
-    # For wrappers
+    # Upkeep
 
-    def report_orphan(self, slot: Slot[C], lease_id: int) -> None:
-        """A lease ended without a release. For finalisers: takes no lock and does no I/O."""
-        if not self._ledger.report(slot, lease_id):
-            reaper.nudge()
+    def maintain(self) -> None:
+        """One pass of upkeep, one connection at a time: reap, tell, retire, keep alive, refill.
 
-    def is_short(self, owner: Owner) -> bool:
-        """Whether somebody waits for what ``owner`` does not use any more, from now on.
-
-        Takes no lock.
+        The background thread calls it every ``reap_interval`` seconds; anybody may.
         """
-        return self._ledger.is_short(owner, self.now())
+        self._maintenance.run()
 
-    def take_over(self, lease: Lease[C]) -> Lease[C] | None:
-        """For whoever has the token of another thread's lease: a lease of its own on the slot."""
-        with self._lock:
-            return self._ledger.take_over(lease)
+    @property
+    def reap_interval(self) -> float:
+        """Seconds between two passes of ``maintain()``; 0 for none."""
+        return self._state.limits.reap_interval
 
-    def nudge(self) -> None:
-        """Let the first in line look whether there is something for it. Safe in finalisers."""
-        self._ledger.nudge()
-
-    def count_dedicated(self, change: int) -> None:
-        """A connection outside the pool was opened (+1) or closed (-1) on its behalf."""
-        with self._lock:
-            self._ledger.counters.dedicated += change
-
-    def count_session_hold(self) -> None:
-        """A lease is held because of what it left in the session of the server."""
-        with self._lock:
-            self._ledger.counters.session_holds += 1
+    def has_lost(self) -> bool:
+        """Whether leases ended without a release and nobody has seen to them yet."""
+        return bool(self._state.lost.queue)
 
     # Looking
 
     def stats(self) -> PoolStats:
         """The pool's numbers at one moment; see ``PoolStats``."""
         with self._lock:
-            served = self._ledger.take_stock(self.now())
-            stats = self._ledger.snapshot(self.name)
-        self._act(served)
-        return stats
+            return stats_locked(self._state)
+
+    def leases(self, *, stacks: bool = False) -> list[LeaseRecord]:
+        """Who has what at one moment, longest held first; with ``stacks``, where they are now."""
+        with self._lock:
+            seen = leases_locked(self._state, self._now())
+        return as_records(seen, stacks=stacks)
 
     def __repr__(self) -> str:
         s = self.stats()

@@ -15,7 +15,7 @@ from .clock import Bell
 logger = logging.getLogger("django_connmgr.reaper")
 
 
-class Patient(Protocol):
+class Maintained(Protocol):
     """What the reaper looks after: a pool."""
 
     name: str
@@ -25,7 +25,7 @@ class Patient(Protocol):
 
     def maintain(self) -> None: ...
 
-    def has_orphans(self) -> bool: ...
+    def has_lost(self) -> bool: ...
 
 
 class Reaper:
@@ -39,11 +39,11 @@ class Reaper:
         # Protects the two fields below; never held while a pool's method runs, and no
         # pool takes it while holding a lock of its own.
         self._lock = threading.Lock()
-        self._pools: dict[weakref.ref[Patient], float] = {}  # Next pass; guarded by _lock
+        self._pools: dict[weakref.ref[Maintained], float] = {}  # Next pass; guarded by _lock
         self._thread: threading.Thread | None = None  # guarded by _lock
         self._bell = Bell()
 
-    def watch(self, pool: Patient) -> None:
+    def watch(self, pool: Maintained) -> None:
         """Look after ``pool`` from now on, if it wants it. Idempotent."""
         if pool.reap_interval <= 0:
             return
@@ -56,17 +56,17 @@ class Reaper:
                 self._thread = _start_thread(self._run)
         self._bell.ring()
 
-    def _on_collected(self, _: weakref.ref[Patient]) -> None:
+    def _on_collected(self, _: weakref.ref[Maintained]) -> None:
         self._bell.ring()
 
-    def unwatch(self, pool: Patient) -> None:
+    def unwatch(self, pool: Maintained) -> None:
         """Leave ``pool`` alone from now on."""
         with self._lock:
             self._pools.pop(weakref.ref(pool), None)
         self._bell.ring()
 
     def nudge(self) -> None:
-        """Look for orphans soon. Safe in finalisers: it only rings a bell."""
+        """Look for lost leases soon. Safe in finalisers: it only rings a bell."""
         self._bell.ring()
 
     def stop(self, timeout: float) -> None:
@@ -89,13 +89,13 @@ class Reaper:
     def _pass(self) -> float | None:
         """Maintain what is due; returns seconds until the next time, ``None`` at the end."""
         now = time.monotonic()
-        due: list[Patient] = []
+        due: list[Maintained] = []
         with self._lock:
             for reference, when in list(self._pools.items()):
                 pool = reference()
                 if pool is None:
                     del self._pools[reference]
-                elif when <= now or pool.has_orphans():
+                elif when <= now or pool.has_lost():
                     self._pools[reference] = now + pool.reap_interval
                     due.append(pool)
             if not self._pools:

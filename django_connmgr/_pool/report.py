@@ -1,51 +1,47 @@
-"""Words for an exhausted pool: its numbers, who holds its connections, and what to do."""
+"""Words for an exhausted pool and for a long lease: numbers, owners, and what to do."""
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Sequence
+from types import FrameType
 
 from .owner import Owner
-from .stats import PoolStats
+from .stats import LeaseRecord, PoolStats
 
-#: As many holders are named; the oldest ones tell the story.
-MOST_HOLDERS = 5
-
-#: Owner, leased at, last used at.
-Holding = tuple[Owner | None, float, float]
+#: As many leases are named; the oldest ones tell the story.
+MOST_LEASES = 5
 
 
-def describe_exhaustion(
-    stats: PoolStats, holders: Sequence[Holding], now: float, waited: float
-) -> str:
+def describe_exhaustion(stats: PoolStats, leases: Sequence[LeaseRecord], waited: float) -> str:
     """The message of a ``PoolTimeout``."""
-    summary = (
+    lines = [
         f"No connection from pool {stats.name!r} within {waited:.1f} s: "
         f"size={stats.size} of max_size={stats.max_size} ({stats.connecting} connecting, "
         f"{stats.idle} idle, {stats.leased} leased, {stats.maintenance} in maintenance), "
         f"{stats.waiting} others waiting, pool {stats.status}."
-    )
-    lines = [summary]
-    if holders:
+    ]
+    if leases:
         lines.append("Oldest holders:")
-        lines.extend(_describe_holder(holding, now) for holding in holders[:MOST_HOLDERS])
-        if len(holders) > MOST_HOLDERS:
-            lines.append(f"  and {len(holders) - MOST_HOLDERS} more")
+        lines.extend(_describe_lease(lease) for lease in leases[:MOST_LEASES])
+        if len(leases) > MOST_LEASES:
+            lines.append(f"  and {len(leases) - MOST_LEASES} more")
     lines.append(_advice(stats))
     return "\n".join(lines)
 
 
-def _describe_holder(holding: Holding, now: float) -> str:
-    owner, leased_at, used_at = holding
-    if owner is None:
-        return "  an unknown thread"
-    state = "alive" if owner.is_alive() else "dead"
+def _describe_lease(lease: LeaseRecord) -> str:
     words = [
-        f"  thread {owner.name!r} ({state})",
-        f"held for {now - leased_at:.1f} s",
-        f"idle for {now - used_at:.1f} s",
+        f"  thread {lease.owner!r} ({'alive' if lease.is_alive else 'dead'})",
+        f"held for {lease.held_for:.1f} s",
     ]
-    if owner.activity:
-        words.append(f"in {owner.activity}")
+    if lease.state == "kept":
+        words.append(f"idle for {lease.idle_for:.1f} s")
+    if lease.holds:
+        words.append(f"by {', '.join(lease.holds)}")
+    if lease.unit:
+        words.append(f"in {lease.unit}")
     return ", ".join(words)
 
 
@@ -58,3 +54,39 @@ def _advice(stats: PoolStats) -> str:
         "Hold connections for less time (with_connection(), release_connection()), "
         "or raise max_size."
     )
+
+
+def describe_leak(
+    pool: str, owner: Owner | None, stack: traceback.StackSummary, held: float
+) -> str:
+    """What to log about a lease that was taken at ``stack``, ``held`` seconds ago."""
+    name = "shared by several" if owner is None else owner.name
+    lines = [
+        f"Pool {pool!r}: thread {name!r} has held a connection for {held:.1f} s.",
+        "It was leased here:",
+        format_stack(stack),
+    ]
+    now = stack_of(owner)
+    if now:
+        lines += ["The thread is here now:", now]
+    return "\n".join(lines)
+
+
+def stack_here() -> traceback.StackSummary:
+    """The caller's caller's stack, cheap to take: source lines are read when it is printed."""
+    return _extract(sys._getframe(2))
+
+
+def stack_of(owner: Owner | None) -> str:
+    """Where a thread is now; empty if nobody can say."""
+    frame = None if owner is None else sys._current_frames().get(owner.ident)
+    return "" if frame is None else format_stack(_extract(frame))
+
+
+def _extract(frame: FrameType | None) -> traceback.StackSummary:
+    return traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
+
+
+def format_stack(stack: traceback.StackSummary) -> str:
+    """Oldest call last, as it reads from where the thread is."""
+    return "".join(reversed(stack.format())).rstrip()

@@ -1,4 +1,4 @@
-"""What a pool says about itself."""
+"""What a pool says about itself: its numbers, and who has what."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, slots=True)
 class Counters:
     """Running totals since the pool was made. Guarded by the pool's lock."""
 
@@ -40,10 +40,13 @@ class PoolStats:
     size: int
     connecting: int
     idle: int
+    #: Of the idle ones: reserved for the thread that used it last, until its unit of work ends.
+    warm: int
+    #: In use, or kept for their owner by session state or ``lease_connection()``.
     leased: int
     maintenance: int
     waiting: int
-    #: Connections handed out.
+    #: Connections handed out; a thread that finds its warm one again is not counted.
     checkouts: int
     #: Checkouts that had to queue, and the seconds that they spent there in all.
     waits: int
@@ -53,7 +56,7 @@ class PoolStats:
     rejected: int
     #: Leases taken back from owners that ended or forgot them.
     reaped: int
-    #: Leases taken from live owners that did not use them, for somebody who waited.
+    #: Warm connections that another owner took, because the pool was full.
     reclaimed: int
     #: Connections outside the pool and its limit: ``dedicated()``.
     dedicated: int
@@ -69,3 +72,27 @@ class PoolStats:
     closed: Mapping[str, int]
     #: Seconds for which connections were held, by leases that have ended.
     hold_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseRecord:
+    """Who has one connection, at one moment. Times are in seconds."""
+
+    #: The name of the thread or greenlet; ``"shared by several"`` if it is.
+    owner: str
+    is_alive: bool
+    #: ``"connecting"``, ``"leased"`` or ``"kept"``: leased, but not being used right now.
+    state: str
+    #: The unit of work that it belongs to: a request's method and path, a task's name, ``""``.
+    unit: str
+    #: Why it is not over yet: ``"cursor"``, ``"transaction"``, ``"block"``, ...
+    holds: tuple[str, ...]
+    held_for: float
+    #: Since it was last used; 0 while it is being used.
+    idle_for: float
+    #: The server's process, where there is one.
+    backend_pid: int | None
+    #: Where it was leased, if the pool has a ``leak_threshold``.
+    leased_at: str
+    #: Where the owner is now, if that was asked for.
+    stack: str

@@ -11,7 +11,8 @@ from django.db import connections
 
 def check_app_installed(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """W001: an engine of ours is used, and the application that belongs to it is not."""
-    is_used = any(hasattr(connections[alias], "connection_pool") for alias in connections)
+    # Of the class: to ask a wrapper would look at its options, which may be wrong.
+    is_used = any(hasattr(type(connections[alias]), "connection_pool") for alias in connections)
     if apps.is_installed("django_connmgr") or not is_used:
         return []
     return [

@@ -23,12 +23,11 @@ def is_readable(fd: int, timeout: float = 0.0) -> bool:
     return bool(poll.poll(timeout * 1000))
 
 
-def watch(fd: int) -> Callable[[], int] | None:
-    """What tells whether something has arrived on ``fd`` by now: 0 if not.
-
-    For whoever owns the connection. ``None`` on Windows, which cannot.
-    """
-    return _watch_maker()(fd, select.POLLIN) if hasattr(select, "poll") else None
+def watch(fd: int) -> Callable[[], object]:
+    """What tells whether something has arrived on ``fd`` by now: false if not."""
+    if not hasattr(select, "poll"):
+        return functools.partial(is_readable, fd)
+    return _watch_maker()(fd, select.POLLIN)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Task runners and consumers. A star: each file imports ``work``, and none another one."""
+"""Task runners and consumers. A star: each file imports ``units``, and none another one."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from celery import signals
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..work import unit_of_work
+from ..units import unit_of_work
 
 #: What a worker's requests do outside the tracer that calls hooks or stores results.
 _WORKERS_OWN = ("on_failure", "on_timeout", "_announce_revoked", "_announce_cancelled")
@@ -91,7 +91,7 @@ class _WithoutPools:
         return [
             wrapper
             for wrapper in connections.all(initialized_only=True)
-            if getattr(wrapper, "connection_pool", None) is None
+            if not hasattr(type(wrapper), "connection_pool") or wrapper.connection_pool is None
         ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..work import unit_of_work
+from ..units import unit_of_work
 
 
 class units:  # noqa: N801 - used like a function

@@ -11,7 +11,7 @@ from django.db import connections
 
 from django_connmgr import pools
 from django_connmgr._pool.pool import ConnectionPool
-from django_connmgr._registry import registry
+from django_connmgr.registry import registry
 from testproject.cluster import Cluster, running_cluster
 
 from .process import Python

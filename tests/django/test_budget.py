@@ -13,7 +13,7 @@ from django.core.signals import request_finished, request_started
 from django.db import connections
 
 from django_connmgr import unit_of_work, with_connection
-from django_connmgr.work import connect_receivers
+from django_connmgr.units.requests import connect_receivers
 from testproject.shop.models import Customer
 
 AliasOf = Callable[..., str]

@@ -22,7 +22,7 @@ from django_connmgr import (
     with_connection,
     wrap_executor,
 )
-from django_connmgr._pool.unit import current_unit
+from django_connmgr.units.current import current_unit
 from django_connmgr.backends import permits
 from testproject.shop.models import Customer
 

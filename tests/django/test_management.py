@@ -15,8 +15,7 @@ from django.db import connection, transaction
 from django.test import Client, TestCase, override_settings
 
 from django_connmgr import lease_connection, unit_of_work
-from django_connmgr._pool.owner import current_owner
-from django_connmgr._pool.unit import current_unit
+from django_connmgr.units.current import current_unit
 from django_connmgr.signals import unit_finished
 from testproject.shop.models import Customer
 
@@ -71,7 +70,7 @@ def test_it_has_a_name_for_errors_and_signals(pool: Pool) -> None:
         told.append((unit.name, dict(unit.counts)))
 
     def handle() -> None:
-        activities.append(current_owner().activity)
+        activities.append(current_unit.get().name)
         ask()
 
     unit_finished.connect(finished)
@@ -80,7 +79,7 @@ def test_it_has_a_name_for_errors_and_signals(pool: Pool) -> None:
     finally:
         unit_finished.disconnect(finished)
     assert told == [("manage.py test_management", {"default": 1})]
-    assert (activities, current_owner().activity) == (["manage.py test_management"], "")
+    assert (activities, current_unit.get()) == (["manage.py test_management"], None)
 
 
 def test_migrate_runs_where_permanent_checkouts_are_forbidden(pool_of: PoolOf) -> None:

@@ -21,8 +21,7 @@ from django_connmgr import (
     unit_of_work,
     with_connection,
 )
-from django_connmgr._pool.owner import current_owner
-from django_connmgr._pool.unit import current_unit
+from django_connmgr.units.current import current_unit
 from django_connmgr.signals import unit_finished, unit_started
 
 from .conftest import Pool
@@ -79,7 +78,9 @@ def worker_here() -> Iterator[Callable[[], Worker]]:
 
 
 def leased(pool: Pool) -> int:
-    return pool.stats().leased
+    """Connections that are in use, kept, or warm for a unit of work."""
+    stats = pool.stats()
+    return stats.leased + stats.warm
 
 
 def test_the_end_releases(pool: Pool) -> None:
@@ -403,7 +404,6 @@ def test_a_request_is_a_unit_inside_the_surrounding_one(pool: Pool) -> None:
         request_started.send(None, environ={"REQUEST_METHOD": "GET", "PATH_INFO": "/a"})
         request = current_unit.get()
         assert repr(request) == "<Unit 'GET /a', running>"
-        assert current_owner().activity == "GET /a"
         ask()
         request_finished.send(None)
         assert leased(pool) == 0
@@ -481,12 +481,13 @@ def test_a_long_unit_does_not_collect_what_it_released(pool: Pool) -> None:
         assert unit.counts == {"default": 200}
 
 
-def test_the_thread_is_described_by_its_unit(pool: Pool) -> None:
+def test_a_lease_is_described_by_its_unit(pool: Pool) -> None:
     with unit_of_work("outer"):
-        with unit_of_work("inner"):
-            assert current_owner().activity == "inner"
-        assert current_owner().activity == "outer"
-    assert current_owner().activity == ""
+        with unit_of_work("inner"), with_connection():
+            assert [lease.unit for lease in pool.leases()] == ["inner"]
+        with with_connection():
+            assert [lease.unit for lease in pool.leases()] == ["outer"]
+    assert pool.leases() == []
 
 
 def test_a_test_client_inside_a_unit_leaves_the_unit_in_place(pool: Pool) -> None:

@@ -15,7 +15,7 @@ from django_connmgr import PoolError
 from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.reaper import reaper
-from django_connmgr._registry import registry
+from django_connmgr.registry import registry
 from django_connmgr.backends import base  # noqa: F401 - registers the hook
 from django_connmgr.testing import FakeDriver
 

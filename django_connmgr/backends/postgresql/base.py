@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 from django.db.backends.postgresql import base as stock
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from ..base import PooledWrapper
-from ..holding import MOMENT
-from ..physical import Physical, PhysicalDriver
+from ..borrower import MOMENT
+from ..cursors import HOLDING
+from ..driver import PhysicalDriver
+from ..physical import Physical
+from ..wrapper import PooledWrapper
 
 #: The least that libpq takes for ``connect_timeout``, in seconds.
 LEAST_CONNECT_TIMEOUT = 2
@@ -34,11 +36,12 @@ class PooledPostgreSQL(PooledWrapper):
     #: Django's own pool, which stays unused: to the stock methods there is none.
     pool: ClassVar[None] = None
 
-    def bound_connect(self, params: dict[str, Any], timeout: float) -> None:
+    def adjust_params(self, params: dict[str, Any], timeout: float) -> None:
         params.setdefault("connect_timeout", max(math.ceil(timeout), LEAST_CONNECT_TIMEOUT))
+        params["cursor_factory"] = HOLDING[params["cursor_factory"]]
 
-    def _connect_here(self, timeout: float) -> Physical:
-        physical = super()._connect_here(timeout)
+    def open_physical(self, timeout: float) -> Physical:
+        physical = super().open_physical(timeout)
         role = self.settings_dict["OPTIONS"].get("assume_role")
         if role:
             physical.session = {**physical.session, "role": role}
@@ -56,11 +59,11 @@ class PooledPostgreSQL(PooledWrapper):
             pool.recycle()
         if self.connection is None:
             return False
-        self.begin_hold(MOMENT)
+        self.borrower.begin(MOMENT)
         try:
             return bool(self._configure_timezone(self.connection))  # type: ignore[attr-defined]
         finally:
-            self.end_hold(MOMENT)
+            self.borrower.end(MOMENT)
 
 
 class DatabaseWrapper(PooledPostgreSQL, stock.DatabaseWrapper):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..physical import Physical, PhysicalDriver
+from ..driver import PhysicalDriver
+from ..physical import Physical
 
 #: How long to wait for a server process to end after a goodbye, in seconds. It takes one
 #: or two milliseconds; until then the server counts the connection as open.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import psycopg2
@@ -22,8 +23,14 @@ _STATES = {
 class Psycopg2Driver(PostgreSQLDriver):
     restored = ("autocommit", "isolation_level", "readonly", "deferrable", "cursor_factory")
 
-    def is_silent(self, raw: Any) -> bool:
-        return not raw.closed and not sockets.is_readable(raw.fileno())
+    pictured = (*restored, "closed", "info.transaction_status")
+
+    def watch_raw(self, raw: Any) -> Callable[[], object]:
+        return sockets.watch(raw.fileno())
+
+    def pid_of(self, raw: Any) -> int | None:
+        pid: int = raw.info.backend_pid
+        return pid
 
     def ping(self, raw: Any, timeout: float) -> bool:  # noqa: ARG002 - see below
         # psycopg 2 waits inside libpq, out of reach of any timeout but TCP's own

@@ -17,9 +17,6 @@ from .common import GOODBYE, PostgreSQLDriver
 #: How long to wait for the server to accept the cancellation of an abandoned query, in seconds.
 CANCEL = 1.0
 
-# As the numbers that they are: comparing members of an enumeration takes longer.
-_IDLE, _OK, _OFF = int(TransactionStatus.IDLE), int(ConnStatus.OK), int(PipelineStatus.OFF)
-
 _STATES = {
     TransactionStatus.IDLE: ConnectionState.IDLE,
     TransactionStatus.INTRANS: ConnectionState.IN_TRANSACTION,
@@ -38,7 +35,7 @@ class Psycopg3Driver(PostgreSQLDriver):
         "server_cursor_factory",
         "prepare_threshold",
     )
-    kept = (
+    pictured = (
         "_autocommit",
         "_isolation_level",
         "_read_only",
@@ -47,22 +44,16 @@ class Psycopg3Driver(PostgreSQLDriver):
         "cursor_factory",
         "server_cursor_factory",
         "_prepared.prepare_threshold",
+        "pgconn.transaction_status",
+        "pgconn.status",
+        "pgconn.pipeline_status",
     )
 
-    def is_silent(self, raw: psycopg.Connection[Any]) -> bool:
-        pgconn = raw.pgconn
-        return pgconn.status == ConnStatus.OK and not sockets.is_readable(pgconn.socket)
-
-    def watch(self, raw: psycopg.Connection[Any]) -> Callable[[], int] | None:
+    def watch_raw(self, raw: psycopg.Connection[Any]) -> Callable[[], object]:
         return sockets.watch(raw.pgconn.socket)
 
-    def is_idle(self, raw: psycopg.Connection[Any]) -> bool:
-        pgconn = raw.pgconn
-        return (
-            pgconn.transaction_status == _IDLE
-            and pgconn.status == _OK
-            and pgconn.pipeline_status == _OFF
-        )
+    def pid_of(self, raw: psycopg.Connection[Any]) -> int | None:
+        return raw.info.backend_pid
 
     def ping(self, raw: psycopg.Connection[Any], timeout: float) -> bool:
         # An empty query by hand, because ``execute()`` knows no time limit: a server that

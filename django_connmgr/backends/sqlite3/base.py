@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from typing import Any
 
 from django.db.backends.sqlite3 import base as stock
 
 from ..._pool.driver import ConnectionState
 from .. import sockets
-from ..base import PooledWrapper
-from ..physical import PhysicalDriver
+from ..cursors import HOLDING
+from ..driver import PhysicalDriver
+from ..wrapper import PooledWrapper
+
+
+class HoldingConnection(sqlite3.Connection):
+    """Makes cursors that hold, of whichever class it is asked for."""
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        return super().cursor(HOLDING[factory])
 
 
 class SQLiteDriver(PhysicalDriver):
     """A file has no other end: it neither hangs up nor answers. But code may close it."""
 
     restored = ("isolation_level", "row_factory", "text_factory")
+    pictured = (*restored, "in_transaction")
 
-    def is_silent(self, raw: sqlite3.Connection) -> bool:
-        return self.state_of(raw) is not ConnectionState.UNUSABLE
+    def watch_raw(self, raw: sqlite3.Connection) -> Callable[[], object]:
+        return lambda: self.state_of(raw) is ConnectionState.UNUSABLE
 
     def ping(self, raw: sqlite3.Connection, timeout: float) -> bool:  # noqa: ARG002
         try:
@@ -48,6 +59,10 @@ class PooledSQLite(PooledWrapper):
     """Mixed in before any wrapper that is built on Django's for SQLite."""
 
     driver_class = SQLiteDriver
+
+    def adjust_params(self, params: dict[str, Any], timeout: float) -> None:  # noqa: ARG002
+        if "factory" not in params:
+            params["factory"] = HoldingConnection
 
     def can_be_pooled(self) -> bool:
         # An in-memory database ends with its connection.

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..._pool.stats import PoolStats
-from ...connections import pools
+from ...api import pools
 
 _COLUMNS = (
     "pool",

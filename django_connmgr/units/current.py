@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
-from ._pool.unit import Unit, current_unit
+from .unit import Unit
+
+current_unit: ContextVar[Unit | None] = ContextVar("django_connmgr_unit", default=None)
 
 #: Units of ASGI requests, by what asgiref makes for each. Django up to 5.2 sends
 #: ``request_started`` from a task of its own, whose context variables end with it, so

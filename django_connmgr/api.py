@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
-import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, cast
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from django.utils.asyncio import async_unsafe
 
-from ._pool.owner import current_owner
 from ._pool.pool import ConnectionPool
-
-logger = logging.getLogger("django_connmgr.connections")
-
-F = TypeVar("F", bound=Callable[..., Any])
+from .block import Block
+from .units.thread import release, release_all
 
 #: For functions that act on the calling thread, which on a running event loop is not the one
 #: where the ORM leases.
@@ -31,33 +25,6 @@ _ON_A_LOOP = (
     "{0}() acts on the connections of the thread that calls it, and an event loop's has none: "
     "the ORM works in another. {1}"
 )
-
-
-class Block(AbstractContextManager[Any, None], AbstractAsyncContextManager[Any, None]):
-    """Begins and ends with ``with`` or ``async with``, or with a function, sync or async."""
-
-    def __call__(self, function: F) -> F:
-        refuse_generator(function, type(self).__name__)
-        block = self._around(function)
-        if iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def run_async(*args: Any, **kwargs: Any) -> Any:
-                async with block():
-                    return await function(*args, **kwargs)
-
-            return cast(F, run_async)
-
-        @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with block():
-                return function(*args, **kwargs)
-
-        return cast(F, run)
-
-    def _around(self, function: Callable[..., Any]) -> Callable[[], Self]:  # noqa: ARG002
-        """Makes the block of each call; the same one if it remembers nothing in between."""
-        return lambda: self
 
 
 class with_connection(Block):  # noqa: N801 - used like a function, as ``contextlib.suppress``
@@ -80,8 +47,8 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
 
     def __enter__(self) -> BaseDatabaseWrapper:
         wrapper = self._entered = connections[self.using]
-        if hasattr(wrapper, "enter_block"):
-            wrapper.enter_block(self.timeout)
+        if hasattr(wrapper, "borrower"):
+            wrapper.borrower.enter_block(self.timeout)
         return wrapper
 
     def __exit__(
@@ -94,8 +61,8 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
         # One that decorates is entered again inside, and on other threads.
         if wrapper is None or wrapper._thread_ident != threading.get_ident():
             wrapper = connections[self.using]
-        if hasattr(wrapper, "exit_block"):
-            wrapper.exit_block()
+        if hasattr(wrapper, "borrower"):
+            wrapper.borrower.exit_block()
 
     async def __aenter__(self) -> BaseDatabaseWrapper:
         has_entered = False
@@ -127,15 +94,6 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
         await asyncio.shield(sync_to_async(self.__exit__)(None, None, None))
 
 
-def refuse_generator(function: Callable[..., Any], decorator: str) -> None:
-    """A generator function returns at once, and would run when the decorator's work is over."""
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(
-            f"@{decorator}() does nothing for the generator {function.__qualname__}(); "
-            f"use 'with {decorator}():' inside it."
-        )
-
-
 @async_unsafe(
     _ON_A_LOOP.format(
         "lease_connection",
@@ -149,9 +107,8 @@ def lease_connection(using: str = DEFAULT_DB_ALIAS) -> BaseDatabaseWrapper:
     if there is none in time. As Active Record's ``lease_connection``.
     """
     wrapper = connections[using]
-    if hasattr(wrapper, "keep_lease"):
-        wrapper.keep_lease()
-    else:
+    borrower = getattr(wrapper, "borrower", None)
+    if borrower is None or not borrower.keep():
         wrapper.ensure_connection()
     return wrapper
 
@@ -163,11 +120,7 @@ def release_connection(using: str = DEFAULT_DB_ALIAS) -> bool:
     Does nothing inside ``atomic`` or a ``with_connection()`` block. What autocommit being off
     left uncommitted is rolled back, as at the end of a request.
     """
-    return _release(connections[using])
-
-
-def _release(wrapper: BaseDatabaseWrapper) -> bool:
-    return bool(hasattr(wrapper, "release_lease") and wrapper.release_lease())
+    return release(connections[using])
 
 
 @async_unsafe(_ON_A_LOOP.format("release_connections", "Use sync_to_async(release_connections)()."))
@@ -176,35 +129,16 @@ def release_connections() -> int:
 
     An alias that fails is logged and does not keep the others.
     """
-    return _release_all()
-
-
-def release_everything() -> None:
-    """As ``release_connections()``, also on an event loop, where there is nothing to release.
-
-    For our own callers, who end whatever ends and cannot choose where. Nothing is looked for
-    on a thread that holds nothing of its own.
-    """
-    if current_owner().held:
-        _release_all()
-
-
-def _release_all() -> int:
-    released = 0
-    for wrapper in connections.all(initialized_only=True):
-        try:
-            released += _release(wrapper)
-        except Exception:
-            logger.exception("Could not release the connection of %r.", wrapper.alias)
-    return released
+    return release_all()
 
 
 class released(Block):  # noqa: N801 - used like a function
     """Give connections back now, around slow work that is not the database's.
 
     ``using`` is an alias, or ``None`` for all. The next query leases again, in the block or
-    after it. Raises ``TransactionManagementError`` inside a transaction. ``async with`` and
-    async functions give back what the thread leases where the ORM of that task runs.
+    after it. Raises ``TransactionManagementError`` inside a transaction, and gives nothing back
+    inside those of a test case, which has the whole test in them. ``async with`` and async
+    functions give back what the thread leases where the ORM of that task runs.
     """
 
     def __init__(self, using: str | None = None) -> None:
@@ -220,19 +154,17 @@ class released(Block):  # noqa: N801 - used like a function
     def _give_back(self) -> None:
         using = self.using
         aliases = [using] if using is not None else [w.alias for w in connections.all(True)]
-        for alias in aliases:
-            wrapper = connections[alias]
-            if wrapper.in_atomic_block or (
-                hasattr(wrapper, "has_transaction") and wrapper.has_transaction()
-            ):
+        wrappers = [connections[alias] for alias in aliases]
+        for wrapper in wrappers:
+            if _has_transaction(wrapper):
                 raise TransactionManagementError(
-                    f"released() would lose the open transaction on {alias!r}. Do the slow work "
-                    f"before or after the transaction, or in transaction.on_commit()."
+                    f"released() would lose the open transaction on {wrapper.alias!r}. Do the "
+                    f"slow work before or after the transaction, or in transaction.on_commit()."
                 )
-        for alias in aliases:
-            wrapper = connections[alias]
-            if hasattr(wrapper, "suspend_lease"):
-                wrapper.suspend_lease()
+        for wrapper in wrappers:
+            borrower = getattr(wrapper, "borrower", None)
+            if borrower is not None and not wrapper.in_atomic_block:
+                borrower.suspend()
 
     def __exit__(
         self,
@@ -251,6 +183,14 @@ class released(Block):  # noqa: N801 - used like a function
         """As ``__exit__()``."""
 
 
+def _has_transaction(wrapper: Any) -> bool:
+    """Whether a transaction of the user's is open, as ``durable=True`` sees it."""
+    if wrapper.in_atomic_block:
+        return not all(block._from_testcase for block in wrapper.atomic_blocks)
+    borrower = getattr(wrapper, "borrower", None)
+    return borrower is not None and bool(borrower.has_transaction())
+
+
 @contextmanager
 def dedicated(using: str = DEFAULT_DB_ALIAS) -> Iterator[BaseDatabaseWrapper]:
     """A connection of its own, outside the pool and its limit, closed at the end of the block.
@@ -262,8 +202,8 @@ def dedicated(using: str = DEFAULT_DB_ALIAS) -> Iterator[BaseDatabaseWrapper]:
     wrapper = pooled.copy()
     pool = getattr(pooled, "connection_pool", None)
     if pool is not None:
-        cast(Any, wrapper).is_dedicated = True
-        pool.count_dedicated(+1)
+        cast(Any, wrapper).borrower.is_dedicated = True
+        pool.count("dedicated")
     try:
         yield wrapper
     finally:
@@ -271,7 +211,7 @@ def dedicated(using: str = DEFAULT_DB_ALIAS) -> Iterator[BaseDatabaseWrapper]:
             wrapper.close()
         finally:
             if pool is not None:
-                pool.count_dedicated(-1)
+                pool.count("dedicated", -1)
 
 
 class Pools(Mapping[str, ConnectionPool[Any]]):

@@ -6,14 +6,14 @@ import itertools
 import random
 
 #: The last part of ``max_lifetime`` over which expiries are spread.
-JITTER = 0.1
+SHARE = 0.1
 #: Multiples of the golden ratio's fraction fall far apart from each other on a circle,
 #: however many there are: unlike random numbers they never cluster.
 _GOLDEN = 0.6180339887498949
 
 
-class Spread:
-    """Deals out expiry times: jittered, evenly spaced, and different in each process."""
+class Jitter:
+    """Deals out expiry times: evenly spaced, and different in each process."""
 
     def __init__(self) -> None:
         self._offset = random.random()  # noqa: S311 - not a secret
@@ -24,4 +24,4 @@ class Spread:
         if max_lifetime <= 0:
             return float("inf")
         share = (self._offset + self._next() * _GOLDEN) % 1.0
-        return opened_at + max_lifetime * (1.0 - JITTER * share)
+        return opened_at + max_lifetime * (1.0 - SHARE * share)

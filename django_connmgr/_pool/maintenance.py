@@ -1,0 +1,128 @@
+"""What is done for one pool in the background: reap, retire, check, keep alive, refill."""
+
+from __future__ import annotations
+
+import logging
+from typing import Generic
+
+from .core import Core
+from .driver import C
+from .lease import Lease
+from .owner import here
+from .report import describe_leak
+from .slot import CLOSED, IDLE, CloseReason, Slot
+from .state import PoolStatus
+
+logger = logging.getLogger("django_connmgr.pool")
+
+
+class Maintenance(Generic[C]):
+    """One pass after the other, one connection at a time, so that each is away for a moment."""
+
+    def __init__(self, core: Core[C]) -> None:
+        self._core = core
+
+    def run(self) -> None:
+        """One pass."""
+        core = self._core
+        with core.lock:
+            decision = core.state.sweep_locked(core.now())
+            idle = core.state.idle_slots_locked()
+        core.act(decision)
+        self._tell_of_leaks()
+        for slot in idle:
+            self._tend(slot)
+        while self._refill():
+            pass
+        core.leave_if_closed()
+
+    def _tell_of_leaks(self) -> None:
+        """Log, once each, the leases that were held for longer than ``leak_threshold``."""
+        core = self._core
+        threshold = core.state.limits.leak_threshold
+        if not threshold:
+            return
+        leaks = []
+        with core.lock:
+            now = core.now()
+            for slot in core.state.slots:
+                is_held = slot.lease is not None and slot.state is not IDLE
+                if is_held and slot.stack is not None and slot.leased_at + threshold <= now:
+                    leaks.append((slot.owner, slot.stack, now - slot.leased_at))
+                    slot.stack = None
+        for owner, stack, held in leaks:
+            logger.warning(describe_leak(core.home.name, owner, stack, held))
+
+    def _tend(self, slot: Slot[C]) -> None:
+        """Do what one idle connection needs, if anything."""
+        core = self._core
+        with core.lock:
+            if slot.state is not IDLE:
+                return  # It was leased in the meantime.
+            lease = core.state.claim_locked(slot)
+            reason = self._reason_to_close_locked(slot, core.now())
+        reason = reason or self._find_fault(slot, lease.connection)
+        if reason is None:
+            with core.lock:
+                now = core.now()
+                # Once more: nobody could condemn it while it was being looked after.
+                reason = core.state.reason_to_retire_locked(slot, now)
+                if reason is None:
+                    # Its ``idle_since`` stays: upkeep does not count as use.
+                    decision = core.state.put_back_locked(lease, slot, now)
+            if reason is None:
+                core.act(decision)
+        if reason is not None:
+            core.retire(lease, slot, reason)
+
+    def _reason_to_close_locked(self, slot: Slot[C], now: float) -> CloseReason | None:
+        state = self._core.state
+        reason = state.reason_to_retire_locked(slot, now)
+        limits = state.limits
+        is_stale = 0 < limits.max_idle <= now - slot.idle_since
+        if reason is None and is_stale and len(state.slots) > limits.min_size:
+            return CloseReason.IDLE
+        return reason
+
+    def _find_fault(self, slot: Slot[C], connection: C) -> CloseReason | None:
+        """Clean it if nobody did, and see whether the server still has the other end of it."""
+        core = self._core
+        limits = core.state.limits
+        reason = None
+        if slot.is_dirty:
+            reason = core.connector.clean(slot, connection)
+        last_traffic = max(slot.idle_since, slot.traffic_at)
+        needs_traffic = 0 < limits.keepalive <= core.now() - last_traffic
+        if (
+            reason is None
+            and (needs_traffic or slot.watch())
+            and not core.check(slot, connection, limits.timeout)
+        ):
+            return CloseReason.CHECK_FAILED
+        return reason
+
+    def _refill(self) -> bool:
+        """Open one connection towards ``min_size``; false if there is nothing (more) to do."""
+        core, state = self._core, self._core.state
+        lease: Lease[C] = Lease(core.home)
+        with core.lock:
+            now = core.now()
+            is_used = state.status is PoolStatus.OPEN and state.counters.opened > 0
+            if not is_used or len(state.slots) >= state.limits.min_size:
+                return False
+            if not state.reserve_locked(lease, here.owner, None, now):
+                return False
+        slot = lease.held_slot()
+        try:
+            deadline = now + state.limits.timeout
+            if not core.open(lease, slot, deadline, core.connector.driver.connect):
+                return False
+        except Exception as error:
+            logger.warning(
+                "Pool %r: could not connect in the background: %s", core.home.name, error
+            )
+            return False
+        with core.lock:
+            state.counters.checkouts -= 1
+        lease.release()
+        return slot.state is not CLOSED  # Or else this might go on for ever.

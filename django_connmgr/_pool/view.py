@@ -1,0 +1,93 @@
+"""What a pool shows of itself. Looking changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from traceback import StackSummary
+from types import MappingProxyType
+from typing import Any
+
+from .owner import Owner
+from .report import format_stack, stack_of
+from .slot import CONNECTING, IDLE, KEPT, LEASED, MAINTENANCE, Slot
+from .state import PoolState
+from .stats import LeaseRecord, PoolStats
+
+Seen = tuple[LeaseRecord, Owner | None, StackSummary | None]
+
+
+def stats_locked(state: PoolState[Any]) -> PoolStats:
+    """The numbers of this moment."""
+    counters = state.counters
+    totals = {f.name: getattr(counters, f.name) for f in dataclasses.fields(counters)}
+    totals["closed"] = MappingProxyType(dict(counters.closed))
+    resting = _resting_locked(state)
+    states = Counter(IDLE if slot in resting else slot.state for slot in state.slots)
+    return PoolStats(
+        name=state.home.name,
+        status=state.status.value,
+        generation=state.generation,
+        max_size=state.limits.max_size,
+        min_size=state.limits.min_size,
+        size=len(state.slots),
+        connecting=states[CONNECTING],
+        idle=states[IDLE],
+        warm=sum(slot.state is IDLE and slot.owner is not None for slot in state.slots),
+        leased=states[LEASED] + states[KEPT],
+        maintenance=states[MAINTENANCE],
+        waiting=len(state.waiters),
+        **totals,
+    )
+
+
+def _resting_locked(state: PoolState[Any]) -> set[Slot[Any]]:
+    """Slots that finalisers have given back, and that no pass has taken in yet."""
+    return {
+        slot
+        for slot, witness, _ in state.lost.queue.copy()
+        if slot.state in {LEASED, KEPT} and witness in (slot.lease, slot.owner)
+    }
+
+
+def leases_locked(state: PoolState[Any], now: float) -> list[Seen]:
+    """Who has what, longest held first, to be made into records without the lock."""
+    resting = _resting_locked(state)
+    held = (
+        slot
+        for slot in state.slots
+        if slot.state in {CONNECTING, LEASED, KEPT} and slot not in resting
+    )
+    return [_see(slot, now) for slot in sorted(held, key=lambda slot: slot.leased_at)]
+
+
+def _see(slot: Slot[Any], now: float) -> Seen:
+    owner = slot.owner
+    lease = None if slot.lease is None else slot.lease()
+    scope = None if slot.scope is None else slot.scope()
+    holder = None if lease is None else lease.holder
+    record = LeaseRecord(
+        owner="shared by several" if owner is None else owner.name,
+        is_alive=owner is None or owner.is_alive(),
+        state=slot.state.value,
+        unit="" if scope is None else scope.name,
+        holds=() if holder is None else holder.describe_holds(),
+        held_for=now - slot.leased_at,
+        idle_for=now - slot.idle_since if slot.state is KEPT else 0.0,
+        backend_pid=slot.backend_pid,
+        leased_at="",
+        stack="",
+    )
+    return record, owner, slot.stack
+
+
+def as_records(seen: list[Seen], *, stacks: bool = False) -> list[LeaseRecord]:
+    """The records, with where their owners are now if asked for ``stacks``."""
+    return [
+        dataclasses.replace(
+            record,
+            leased_at="" if stack is None else format_stack(stack),
+            stack=stack_of(owner) if stacks else "",
+        )
+        for record, owner, stack in seen
+    ]

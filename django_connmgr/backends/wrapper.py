@@ -1,0 +1,313 @@
+"""Django's hooks of a wrapper that borrows its connections from a pool."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import threading
+import weakref
+from _thread import get_ident
+from typing import Any, ClassVar
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
+
+from .._pool.pool import ConnectionPool
+from ..conf import parse_pool_options
+from ..exceptions import ERRORS
+from ..registry import Address, registry
+from .borrower import IN_USE, MOMENT, TRANSACTION, Borrower
+from .cursors import CURSOR, HOLDING, HoldingCursor
+from .driver import PhysicalDriver
+from .opening import open_apart, open_physical
+from .physical import Physical
+from .presence import check_app_installed
+from .stock import Stock
+
+
+class PooledWrapper(Stock):
+    """Mixed in before a stock ``DatabaseWrapper``, makes it borrow its connections from a pool.
+
+    ``self.connection`` is the real driver connection while the wrapper leases one and
+    ``None`` otherwise, which to Django's eyes is a connection not opened yet. So Django's
+    own code leases (``ensure_connection()``) and releases (``close()``,
+    ``close_if_unusable_or_obsolete()``) without knowing it.
+    """
+
+    driver_class: ClassVar[type[PhysicalDriver]]
+    #: Names of attributes that opening a connection has been seen to leave on a wrapper.
+    left_by_connect: ClassVar[set[str]]
+    #: Whether the wrapped engine has a way of its own to ensure connections, or to make cursors.
+    ensures_in_its_own_way: ClassVar[bool]
+    _makes_cursors_in_its_own_way: ClassVar[bool]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.left_by_connect = set()
+        cls.ensures_in_its_own_way = _overrides(cls, "ensure_connection")
+        cls._makes_cursors_in_its_own_way = _overrides(cls, "_cursor", "_prepare_cursor")
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
+        super().__init__(settings_dict, alias)
+        self.borrower = Borrower(self)
+        with _wrappers_lock:
+            _wrappers.add(self)
+
+    # The pool
+
+    @property
+    def connection_pool(self) -> ConnectionPool[Physical] | None:
+        """The pool of this process that this wrapper borrows from; ``None`` if it does not."""
+        if self.alias == NO_DB_ALIAS or not self.is_poolable():
+            return None
+        settings = self.settings_dict
+        options = sorted(item for item in settings["OPTIONS"].items() if item[0] != "pool")
+        session = (settings["USER"], repr(options))
+        address = Address(self.alias, self._database(), session)
+        return registry.get_or_make(address, self._make_pool)
+
+    def _database(self) -> tuple[str, str, str]:
+        settings = self.settings_dict
+        return (str(settings["NAME"]), settings["HOST"], str(settings["PORT"]))
+
+    def can_be_pooled(self) -> bool:
+        """Whether connections to this database outlive being given back."""
+        return True
+
+    def is_poolable(self) -> bool:
+        """Whether there is to be a pool: not for ``OPTIONS = {"pool": False}``."""
+        if not self.can_be_pooled():
+            return False
+        pool = self.settings_dict["OPTIONS"].get("pool", True)
+        return pool is True or isinstance(pool, dict) or parse_pool_options(pool)[0] is not None
+
+    def _make_pool(self) -> ConnectionPool[Physical]:
+        settings = self.settings_dict
+        if settings.get("CONN_MAX_AGE", 0) != 0:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['CONN_MAX_AGE'] must be 0: connections outlive "
+                f"requests in the pool. Use OPTIONS['pool']['max_lifetime'] instead."
+            )
+        options, problems = parse_pool_options(
+            settings["OPTIONS"].get("pool", True),
+            health_checks=settings.get("CONN_HEALTH_CHECKS", False),
+        )
+        problems = [problem for problem in problems if problem.kind != "ignored"]
+        if problems or options is None:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS']['pool']: "
+                + " ".join(f"{problem.message} {problem.hint}" for problem in problems)
+            )
+        # Not this wrapper's own method: the pool would keep it, and what it leases, for ever.
+        connect = functools.partial(open_apart, type(self), settings, self.alias)
+        driver = self.driver_class(options, connect)
+        return ConnectionPool(self.alias, driver, options, errors=ERRORS)
+
+    def close_pool(self) -> None:
+        """Close the pools of this alias, as the stock method does; the next use makes new ones.
+
+        And those of other aliases that lead to the same database, such as mirrors in tests:
+        Django calls it before it drops a test database.
+        """
+        registry.close(self.alias, self._database())
+
+    # Opening physical connections
+
+    def open_physical(self, timeout: float) -> Physical:
+        """For the pool: open a connection the wrapped engine's way, within ``timeout`` seconds."""
+        return open_physical(self, super().connect, timeout)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """The wrapped engine's, without our options, and bounded by the checkout's deadline."""
+        settings = self.settings_dict
+        options = {key: value for key, value in settings["OPTIONS"].items() if key != "pool"}
+        # Only this wrapper sees the copy; the original is shared by all of its alias.
+        self.settings_dict = {**settings, "OPTIONS": options}
+        try:
+            params = super().get_connection_params()
+        finally:
+            self.settings_dict = settings
+        if self.borrower.opening is not None:
+            self.adjust_params(params, self.borrower.opening.timeout)
+        return params
+
+    def adjust_params(self, params: dict[str, Any], timeout: float) -> None:
+        """Make connecting with ``params`` take no longer than ``timeout`` seconds, if it can,
+        and make cursors that hold.
+        """
+
+    def forget_session(self) -> None:
+        """Another connection, or another's meanwhile: what was known of its session is not true.
+
+        For subclasses that save themselves a ``SET``. It must not use the connection.
+        """
+
+    # Leasing
+
+    def connect(self) -> None:
+        """Lease a connection, or open one past the pool where there is none."""
+        if not self.borrower.connect():
+            super().connect()
+
+    def ensure_connection(self) -> None:
+        """As stock; a caller from outside may use ``self.connection`` until the unit ends."""
+        borrower = self.borrower
+        is_in_use = borrower.lease is not None and borrower.holds & IN_USE
+        if not is_in_use and not borrower.keep():
+            super().ensure_connection()
+
+    def ensure_as_engine(self) -> None:
+        """Ask an engine that has its own way to ensure connections."""
+        super().ensure_connection()
+
+    def _cursor(self, name: str | None = None) -> Any:
+        if self._thread_ident != get_ident():
+            self.validate_thread_sharing()  # Before another thread's holds are touched.
+        borrower = self.borrower
+        if not borrower.begin(CURSOR | MOMENT):
+            return super()._cursor(name)
+        wrapped = None
+        try:
+            with self.wrap_database_errors:
+                if self._makes_cursors_in_its_own_way:
+                    wrapped = super()._cursor(name)
+                    cursor = wrapped.cursor
+                else:  # As stock, which would ensure the connection once more.
+                    cursor = self.create_cursor(name)
+                if not isinstance(cursor, HoldingCursor):
+                    cursor.__class__ = HOLDING[cursor.__class__]
+                hold = cursor.hold = weakref.ref(cursor, borrower.on_collected)
+                cursor.borrower = borrower
+                borrower.cursors[hold] = True
+                if wrapped is None:
+                    wrapped = self._prepare_cursor(cursor)
+        except BaseException:
+            borrower.end(MOMENT)
+            raise
+        borrower.holds &= ~MOMENT
+        return wrapped
+
+    def get_autocommit(self) -> bool:
+        """As stock, but leases nothing: a fresh connection is as the settings say."""
+        borrower = self.borrower
+        if borrower.lease is None:
+            if self.in_atomic_block or not borrower.has_pool():
+                return super().get_autocommit()
+            if self.settings_dict["AUTOCOMMIT"]:
+                return True
+            # ``atomic`` is about to note on the wrapper that it is inside a transaction.
+            borrower.begin(MOMENT)
+            borrower.end(MOMENT)
+        return self.autocommit
+
+    def set_autocommit(
+        self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
+    ) -> None:
+        borrower = self.borrower
+        if not borrower.begin(TRANSACTION):
+            super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+            return
+        # Only the engine's own statements: on-commit hooks run in ``set_autocommit(True)``.
+        borrower.is_beginning = not autocommit
+        try:
+            super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+        except BaseException as error:
+            borrower.note_interruption(error)
+            raise
+        finally:
+            borrower.is_beginning = False
+            # On-commit hooks have run by now, with the connection.
+            if self.autocommit and not self.in_atomic_block:
+                borrower.end(TRANSACTION)
+
+    def _commit(self) -> None:
+        self.borrower.end_transaction(super()._commit)
+
+    def _rollback(self) -> None:
+        self.borrower.end_transaction(super()._rollback)
+
+    def is_usable(self) -> bool:
+        borrower = self.borrower
+        if borrower.lease is None and borrower.warm is None:
+            return bool(super().is_usable())
+        borrower.begin(MOMENT)
+        try:
+            return bool(super().is_usable())
+        finally:
+            borrower.end(MOMENT)
+
+    # Releasing
+
+    def close(self) -> None:
+        """As stock; what is leased next is leased anew, as ``settings_dict`` says by then."""
+        super().close()
+        borrower = self.borrower
+        borrower.forget_settings()
+        if borrower.warm is not None:
+            borrower.cool()
+
+    def _close(self) -> None:
+        if self.borrower.lease is None:
+            super()._close()
+        else:
+            self.borrower.give_back()
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Django's call at both ends of a request: release, without asking the server anything."""
+        borrower = self.borrower
+        if borrower.lease is not None or borrower.warm is not None:
+            borrower.release()
+        elif self.connection is not None:
+            super().close_if_unusable_or_obsolete()
+
+    # Threads
+
+    def inc_thread_sharing(self) -> None:
+        super().inc_thread_sharing()
+        self.borrower.share()
+
+    def dec_thread_sharing(self) -> None:
+        super().dec_thread_sharing()
+        if not self._thread_sharing_count:
+            self.borrower.unshare()
+
+
+def _overrides(cls: type, *names: str) -> bool:
+    """Whether a class other than Django's and ours has one of these methods."""
+    ours = (PooledWrapper, BaseDatabaseWrapper)
+    return any(
+        name in vars(base) for base in cls.__mro__ if base not in ours for name in names
+    )
+
+
+#: Every wrapper with a pool, for fork and exit. Wrappers are few and live long.
+_wrappers: weakref.WeakSet[PooledWrapper] = weakref.WeakSet()
+_wrappers_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """In a forked child: pools are empty, and wrappers have no connection."""
+    global _wrappers_lock  # noqa: PLW0603 - another thread may have held it at the fork
+    _wrappers_lock = threading.Lock()
+    registry.after_fork()
+    for wrapper in list(_wrappers):
+        wrapper.borrower.after_fork()
+
+
+def _at_exit() -> None:
+    """Say goodbye to the servers, and wait for nothing."""
+    registry.shut_down()
+    with _wrappers_lock:
+        wrappers = list(_wrappers)
+    for wrapper in wrappers:
+        wrapper.borrower.leave_at_exit()
+
+
+# At import and not in ``AppConfig.ready()``, because they serve without the application too.
+checks.register(check_app_installed, "connmgr")
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

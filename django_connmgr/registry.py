@@ -1,0 +1,78 @@
+"""The pools of this process: made once, closed at exit, emptied in a forked child."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from ._pool.pool import ConnectionPool
+from ._pool.reaper import reaper
+
+#: How long the exit of the process may wait for the background thread, in seconds.
+EXIT_PATIENCE = 0.05
+
+
+class Address(NamedTuple):
+    """What makes pools different: one alias may lead to several servers, as replicas' do."""
+
+    alias: str
+    database: Hashable
+    #: The user, and every option that is not the pool's own.
+    session: Hashable
+
+
+class Registry:
+    """Pools by address.
+
+    Settings that change in place lead to another address, and so to another pool. The one before
+    stays as long as it is of use to wrappers that have not noticed yet: its idle connections end
+    by ``max_idle``, or with ``close()``.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # Never held while a pool's method runs.
+        self._pools: dict[Address, ConnectionPool[Any]] = {}  # Changed under _lock, read without
+
+    def get_or_make(
+        self, address: Address, make: Callable[[], ConnectionPool[Any]]
+    ) -> ConnectionPool[Any]:
+        """The pool for ``address``, made on the first call."""
+        known = self._pools.get(address)
+        if known is not None:
+            return known
+        candidate = make()  # Opens nothing, so it does not matter if it loses the race.
+        with self._lock:
+            return self._pools.setdefault(address, candidate)
+
+    def close(self, alias: str, database: Hashable = None) -> None:
+        """Close every pool of ``alias`` or to ``database``; the next use makes new ones."""
+        with self._lock:
+            closing = [
+                address
+                for address in self._pools
+                if address.alias == alias or (database and address.database == database)
+            ]
+            pools = [self._pools.pop(address) for address in closing]
+        for pool in pools:
+            pool.close()
+
+    def all(self) -> list[ConnectionPool[Any]]:
+        """Every pool that was made and not closed, oldest first."""
+        return list(self._pools.copy().values())
+
+    def shut_down(self) -> None:
+        """At exit: say goodbye on idle connections, and wait for nothing."""
+        for pool in self.all():
+            pool.shut_down()
+        reaper.stop(EXIT_PATIENCE)
+
+    def after_fork(self) -> None:
+        """In the child: the pools stay, empty; the thread that looks after them is gone."""
+        self._lock = threading.Lock()
+        reaper.after_fork()
+        for pool in self.all():
+            pool.after_fork()
+
+
+registry = Registry()

@@ -1,0 +1,53 @@
+"""Management commands are units of work, from the command line or by ``call_command()``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from .thread import past, release_what_came_before
+from .work import unit_of_work
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: On what we have wrapped already; ``functools.wraps`` carries it to wrappers around ours.
+_WRAPPED = "_connmgr_wrapped"
+
+
+def wrap_commands() -> None:
+    """Make every management command a unit of work.
+
+    Django is wrapped because it says nowhere that a command begins or ends. All commands go
+    through ``execute()``. So do those that end only with their process, like ``runserver``:
+    what their own thread leases stays with it for as long, as ever; requests, tasks and blocks
+    inside are units of their own. ``check_migrations()`` is one too, because ``runserver``
+    calls it before it serves, with the reloader on another thread, and never queries there
+    again. Idempotent.
+    """
+    from django.core.management.base import BaseCommand  # Later: a server needs no commands.
+
+    for method in ("execute", "check_migrations"):
+        function = getattr(BaseCommand, method)
+        if not hasattr(function, _WRAPPED):
+            setattr(BaseCommand, method, _as_command(function))
+
+
+def _as_command(function: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        has_worked, past.has_worked = past.has_worked, True
+        if not has_worked:
+            # A script may call a command between two queries of its own: unlike other first
+            # units, it takes from its caller only what its caller will not miss.
+            release_what_came_before(only_quiescent=True)
+        module = type(args[0]).__module__
+        try:
+            with unit_of_work(f"manage.py {module.rpartition('.')[2]}"):
+                return function(*args, **kwargs)
+        finally:
+            past.has_worked = has_worked  # What comes now may precede the first real one.
+
+    setattr(run, _WRAPPED, True)
+    return run

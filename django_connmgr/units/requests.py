@@ -1,0 +1,111 @@
+"""Requests are units of work, by Django's signals.
+
+Signals, not a middleware, because they are sent for every request, also for one that no
+middleware sees, by WSGI and ASGI handlers alike.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.signals import request_finished, request_started
+from django.http import HttpRequest, HttpResponseBase
+
+from ..signals import unit_started
+from .current import current_unit, find_unit, set_request_unit
+from .thread import release_everything
+from .unit import Unit
+from .work import finish
+
+
+def connect_receivers() -> None:
+    """Make every request a unit of work."""
+    request_started.connect(on_request_started, dispatch_uid="django_connmgr")
+    request_finished.connect(on_request_finished, dispatch_uid="django_connmgr")
+
+
+def on_request_started(**kwargs: Any) -> None:
+    parent = find_unit()
+    if parent is not None and parent.is_request and not parent.is_over:
+        # The previous request of this thread never finished: its client went away.
+        finish(parent)
+        parent = parent.parent
+    release_everything()
+    unit = Unit(_describe(kwargs), parent, is_request=True)
+    set_request_unit(unit)
+    unit_started.send_robust(sender=Unit, unit=unit)
+
+
+def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+    unit = find_unit()
+    if unit is not None and unit.is_request and not unit.is_over:
+        current_unit.set(unit.parent)
+        finish(unit)
+    release_everything()
+
+
+def _describe(request: dict[str, Any]) -> str:
+    """Method and path of a request, from a WSGI environment or an ASGI scope.
+
+    Never the query string, which may hold secrets.
+    """
+    environ, scope = request.get("environ"), request.get("scope")
+    if environ is not None:
+        return f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"
+    if scope is not None:
+        return f"{scope.get('method', '')} {scope.get('path', '')}"
+    return ""
+
+
+#: On what we have wrapped already; ``functools.wraps`` carries it to wrappers around ours.
+_WRAPPED = "_connmgr_wrapped"
+
+
+def wrap_handlers() -> None:
+    """Give back what a request leased before the first chunk of its streamed response.
+
+    Django is wrapped because it says nothing between the two: ``request_finished`` comes
+    after the last chunk, which may be hours later, and a middleware would have to be set by
+    every project, and does not see what is outside of it. Every handler of Django's, the test
+    clients' too, takes its responses from these two methods. Idempotent.
+    """
+    # Later, because connections are used where no request is ever served.
+    from django.core.handlers.base import BaseHandler
+
+    if hasattr(BaseHandler.get_response, _WRAPPED):
+        return
+    get_response, get_response_async = BaseHandler.get_response, BaseHandler.get_response_async
+
+    @functools.wraps(get_response)
+    def get_response_and_release(handler: BaseHandler, request: HttpRequest) -> HttpResponseBase:
+        response = get_response(handler, request)
+        unit = _unit_of_stream(response)
+        if unit is not None:
+            unit.become_eager()
+        return response
+
+    @functools.wraps(get_response_async)
+    async def get_response_async_and_release(
+        handler: BaseHandler, request: HttpRequest
+    ) -> HttpResponseBase:
+        response = await get_response_async(handler, request)
+        unit = _unit_of_stream(response)
+        if unit is not None:
+            # It may talk to databases, so not on the event loop; and not in the thread that
+            # serves the ORM here, which may be busy with something that the view began.
+            await sync_to_async(unit.become_eager, thread_sensitive=False)()
+        return response
+
+    setattr(get_response_and_release, _WRAPPED, True)
+    BaseHandler.get_response = get_response_and_release  # type: ignore[method-assign,assignment]
+    BaseHandler.get_response_async = (  # type: ignore[method-assign]
+        get_response_async_and_release  # type: ignore[assignment]
+    )
+
+
+def _unit_of_stream(response: HttpResponseBase) -> Unit | None:
+    """The request's unit, if the response is about to be streamed."""
+    unit = find_unit() if response.streaming else None
+    return unit if unit is not None and unit.is_request and not unit.is_over else None

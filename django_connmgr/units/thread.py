@@ -1,0 +1,94 @@
+"""What the calling thread has leased, on every alias."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .._pool.owner import here
+from .current import find_unit
+from .unit import Unit
+
+logger = logging.getLogger("django_connmgr.connections")
+
+
+class _Past(threading.local):
+    """The calling thread's: whether a unit of work has begun on it."""
+
+    has_worked = False
+
+
+past = _Past()
+
+
+def release(wrapper: BaseDatabaseWrapper) -> bool:
+    """Give its connection back, or let others have the warm one; true if there was one."""
+    borrower = getattr(wrapper, "borrower", None)
+    return borrower is not None and bool(borrower.release())
+
+
+def release_all() -> int:
+    """``release()`` for every alias that this thread has used; returns how many went.
+
+    An alias that fails is logged and does not keep the others.
+    """
+    released = 0
+    for wrapper in connections.all(initialized_only=True):
+        try:
+            released += release(wrapper)
+        except Exception:
+            logger.exception("Could not release the connection of %r.", wrapper.alias)
+    return released
+
+
+def release_everything() -> None:
+    """As ``release_all()``, where something ends. Cheap on a thread that has nothing."""
+    if here.owner.held:
+        release_all()
+
+
+def release_leases_of(unit: Unit) -> int:
+    """Release what this thread has leased in ``unit``, also under an open cursor."""
+    released = 0
+    for wrapper in connections.all(initialized_only=True):
+        lease = _lease_of(wrapper)
+        if lease is None or lease.slot not in unit.slots:
+            continue
+        try:
+            released += release(wrapper)
+        except Exception:
+            logger.exception("Could not release the connection of %r.", wrapper.alias)
+    return released
+
+
+def release_what_came_before(*, only_quiescent: bool = False) -> None:
+    """What was leased at import or in ``AppConfig.ready()``, and would never be given back."""
+    for wrapper in connections.all(initialized_only=True):
+        borrower: Any = getattr(wrapper, "borrower", None)
+        if borrower is None:
+            continue
+        lease = borrower.lease
+        if lease is None:
+            borrower.cool()  # Whosever it is: that costs its unit no more than its first choice.
+        elif (
+            not (only_quiescent and borrower.holds)
+            and not _belongs_to_a_unit(lease.slot)
+            and not borrower.has_transaction()
+        ):
+            borrower.release()
+
+
+def _lease_of(wrapper: BaseDatabaseWrapper) -> Any:
+    return getattr(getattr(wrapper, "borrower", None), "lease", None)
+
+
+def _belongs_to_a_unit(slot: Any) -> bool:
+    """Whether it is a surrounding unit's: a request's, or that of the thread's starter."""
+    unit = find_unit()
+    while unit is not None and slot not in unit.slots:
+        unit = unit.parent
+    return unit is not None
