@@ -204,7 +204,7 @@ def project_environment(account: Account, settings: Mapping[str, Any]) -> dict[s
     }  # fmt: skip
     # What the test run itself is under is not for the servers, whose own warnings would come
     # to light.
-    mine = ("PYTHONDEVMODE", "PYTHONWARNINGS", "COVERAGE_PROCESS_START")
+    mine = ("PYTHONDEVMODE", "PYTHONWARNINGS")
     return {
         **{name: value for name, value in os.environ.items() if name not in mine},
         "PYTHONPATH": str(ROOT),
