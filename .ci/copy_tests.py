@@ -11,18 +11,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDED = ("tests", "testproject", "benchmarks", "docs", "README.md", "manage.py", "pyproject.toml")
+NEEDED = ("tests", "testproject", "benchmarks", "docs", "*.md", "manage.py", "pyproject.toml")
 
 
 def copy(target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for name in NEEDED:
-        source = ROOT / name
+    for source in (path for pattern in NEEDED for path in ROOT.glob(pattern)):
         if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            skipped = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target / source.name, ignore=skipped)
         else:
-            shutil.copy(source, target / name)
+            shutil.copy(source, target)
 
 
 if __name__ == "__main__":
