@@ -61,7 +61,7 @@ class Kind:
     runs_exit_hooks: bool = True
     #: What it says of its own accord, and would alarm us otherwise.
     usual: str = "$^"
-    #: What it says when it kills a worker, which takes leave of nobody then.
+    #: What it says when it kills a worker, which does not close its connections then.
     kill: str = "$^"
     stop_signal: signal.Signals = signal.SIGTERM
     environment: tuple[tuple[str, str], ...] = ()
