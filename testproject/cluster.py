@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, for the demonstration and the tests."""
+"""A temporary PostgreSQL server, for the demonstration and the tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATABASE = "connmgr"
 
 
 class ServerMissing(Exception):
-    """There are no PostgreSQL binaries to be found."""
+    """No PostgreSQL binaries were found."""
 
 
 def find_binaries(version: str = "16") -> Path:
@@ -62,7 +62,7 @@ class Cluster:
         self.directory = Path(tempfile.mkdtemp(prefix="connmgr-pg-"))
         self.data = self.directory / "data"
         self.log = self.directory / "server.log"
-        #: PostgreSQL refuses to run as root, so somebody harmless runs it then.
+        #: PostgreSQL refuses to run as root, so the user "nobody" runs it then.
         self._run_as = "nobody" if os.geteuid() == 0 else None
 
     @property
@@ -101,7 +101,7 @@ class Cluster:
         self._run("pg_ctl", "--pgdata", self.data, "--log", self.log, "--wait", "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """``fast`` tells the clients, ``immediate`` is a crash."""
+        """``fast`` ends each session with an error message; ``immediate`` is like a crash."""
         self._run("pg_ctl", "--pgdata", self.data, "--mode", mode, "--wait", "stop")
 
     def postmaster(self) -> int:
@@ -109,7 +109,7 @@ class Cluster:
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
     def pause(self) -> None:
-        """Freeze the server that accepts connections: it is there, and does not answer."""
+        """Freeze the server: it accepts connections and does not answer."""
         os.kill(self.postmaster(), signal.SIGSTOP)
 
     def unpause(self) -> None:
@@ -125,7 +125,7 @@ class Cluster:
         ).strip()  # fmt: skip
 
     def destroy(self) -> None:
-        """Stop, and remove every trace."""
+        """Stop the server and remove its files."""
         if (self.data / "postmaster.pid").exists():
             with contextlib.suppress(subprocess.CalledProcessError):
                 self.stop("immediate")
@@ -139,7 +139,7 @@ class Cluster:
         if self._run_as:
             keywords["group"] = pwd.getpwnam(self._run_as).pw_gid
             keywords["extra_groups"] = []
-        # Never a pipe that the server would inherit and keep open.
+        # A file and no pipe, because the server would inherit the pipe and keep it open.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
                 command,
@@ -173,12 +173,15 @@ def running_cluster(
 
 
 def _is_open_to_all(path: Path) -> bool:
-    """Whether any user may go there: an environment of root's often lets in nobody else."""
+    """Whether every user may read it: directories of root often admit no other user."""
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents))
 
 
 def _copy_installation(binaries: Path, to: Path) -> Path:
-    """Copy programs, with the libraries that a wheel keeps beside its package; returns where to."""
+    """Copy the programs and the libraries that a wheel keeps beside its package.
+
+    Returns the directory of the copied programs.
+    """
     installation = binaries.parent
     package = installation.parent
     target = to / package.name / installation.name

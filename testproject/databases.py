@@ -11,7 +11,7 @@ EXAMPLE = "postgres://user:password@host:port/name"
 
 
 def parse_url(url: str) -> dict[str, Any]:
-    """The settings that a database URL stands for. Its text, with the password, is not repeated."""
+    """The settings that a database URL stands for. Errors do not quote it: it has a password."""
     try:
         config: dict[str, Any] = environ.Env.db_url_config(url)
     except ValueError:

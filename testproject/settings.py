@@ -2,7 +2,7 @@
 
 ``DATABASE_URL``    where the database is; without it a SQLite file is used
 ``DATABASE_POOL``   pool options, such as ``max_size=10,timeout=2.5``
-``DATABASE_ENGINE`` another engine for the same database, to compare with
+``DATABASE_ENGINE`` another engine for the same database, to compare it with
 ``PAYMENT_SECONDS`` how long the payment provider takes to answer
 """
 

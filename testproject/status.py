@@ -1,4 +1,4 @@
-"""The pool's own numbers, for whoever watches this process."""
+"""The numbers of this process's pool, for monitoring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_connmgr import pools
 
 @require_safe
 def pool_status(request: HttpRequest) -> JsonResponse:  # noqa: ARG001
-    """Looking costs no connection, so it answers when the pool is exhausted as well."""
+    """Needs no connection, so it also answers when the pool is exhausted."""
     pool = pools.get("default")
     if pool is None:
         return JsonResponse({"error": "not-pooled"}, status=404)

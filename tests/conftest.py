@@ -13,6 +13,8 @@ from django.db import connections
 
 from testproject.cluster import Cluster, ServerMissing, running_cluster
 
+from . import recording  # noqa: F401 - keeps processes from being recorded unasked
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:

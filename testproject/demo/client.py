@@ -9,21 +9,21 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 #: How long to wait for an answer, in seconds.
-PATIENCE = 60
+TIMEOUT = 60
 
 
 class RequestError(Exception):
-    """The request failed; says how, in the shop's own words if it had any."""
+    """The request failed. The message is the shop's own reason if it gave one."""
 
 
 class Client:
-    """Does what people do in shops, over one HTTP connection that it keeps."""
+    """Lists, orders and pays as a customer does, over one HTTP connection that it keeps."""
 
-    #: The order that it is about, as the shop shows it.
+    #: The order that the next requests are about, as the shop shows it.
     order: dict[str, Any]
 
     def __init__(self, host: str, port: int) -> None:
-        self._connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+        self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
 
     def __enter__(self) -> Self:
         return self

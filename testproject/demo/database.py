@@ -13,16 +13,16 @@ from psycopg.conninfo import make_conninfo
 from ..cluster import ServerMissing, running_cluster
 from ..databases import EXAMPLE, parse_url
 
-#: Of the server that we start: few enough for 64 clients to run into.
+#: Limit of the server that the demonstration starts: fewer than the 64 clients of a round.
 MAX_CONNECTIONS = 20
 
 
 class DemoError(Exception):
-    """The demonstration cannot be given; says why and what to do."""
+    """The demonstration cannot run. The message says why, and what to do."""
 
 
 class Database:
-    """Where the database is, and a way to it past Django."""
+    """Where the database is; connects to it without Django."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -30,7 +30,7 @@ class Database:
         if "postg" not in config["ENGINE"]:
             raise DemoError(
                 f"The demonstration needs PostgreSQL. Set DATABASE_URL to {EXAMPLE}, "
-                f"or unset it: a server is started then."
+                f"or unset it to have a server started."
             )
         self._parameters = {
             "host": config["HOST"],
@@ -42,7 +42,7 @@ class Database:
         }
 
     def connect(self, application_name: str) -> psycopg.Connection[Any]:
-        """A connection that is not the shop's, and says so."""
+        """A connection of the demonstration itself, which the server lists under this name."""
         try:
             return psycopg.connect(
                 make_conninfo(
@@ -55,13 +55,13 @@ class Database:
         except psycopg.Error as error:
             raise DemoError(
                 f"Cannot connect to the database of DATABASE_URL: {str(error).strip()}\n"
-                "Correct it, or unset it: a server is started then."
+                "Correct it, or unset it to have a server started."
             ) from error
 
 
 @contextlib.contextmanager
 def open_database() -> Iterator[Database]:
-    """The database of ``DATABASE_URL``, or one on a server started for the occasion."""
+    """The database of ``DATABASE_URL``, or one on a server that is started for the block."""
     url = os.environ.get("DATABASE_URL")
     if url:
         yield Database(url)

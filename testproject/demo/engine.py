@@ -12,7 +12,7 @@ class Engine(enum.Enum):
 
     @property
     def application_name(self) -> str:
-        """What the server calls the connections of the serving process."""
+        """The name that the server lists the connections of the serving process under."""
         return f"shop-{self.name.lower()}"
 
     def environment(self, url: str) -> dict[str, str]:

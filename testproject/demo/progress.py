@@ -1,4 +1,4 @@
-"""How far a round is, on one line."""
+"""The progress of a round, on one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _WIDTH = 30
 
 
 class Progress:
-    """A bar that grows in place on a terminal; elsewhere, one line once it is full."""
+    """A bar that grows in place on a terminal; elsewhere, one line at the end."""
 
     def __init__(self, stream: OutputWrapper, label: str, total: int) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""What a round amounts to."""
+"""What one round amounts to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ..shop.failures import Failure
 from .client import Client
-from .mischief import Mischief
+from .faults import FaultInjector
 from .traffic import Outcome
 
 
@@ -19,21 +19,21 @@ class Result:
     """The figures of one round."""
 
     requests: int
-    #: Failed requests whose connection was killed under them: nobody could save those.
-    struck: int
+    #: Requests that failed because their connection was killed under them, which no pool prevents.
+    interrupted: int
     #: All other failed requests, by what went wrong.
     errors: Mapping[str, int]
     #: Threads of the serving process that ended without giving their connection back.
     abandoned: int
-    #: Connections killed.
-    victims: int
+    #: Connections that were killed.
+    killed: int
     #: Most connections of the serving process at once, as the database server counted them.
     peak: int
     #: Latencies of the requests that succeeded, in seconds, shortest first.
     latencies: Sequence[float]
     #: From the first request to the last answer, in seconds.
     seconds: float
-    #: The pool's own numbers at the end; empty if there was none.
+    #: The pool's own numbers at the end; empty without a pool.
     pool: Mapping[str, Any]
 
     @property
@@ -52,24 +52,26 @@ class Result:
         return self.latencies[math.ceil(share * len(self.latencies)) - 1]
 
 
-def sum_up(
-    outcomes: Sequence[Outcome], mischief: Mischief, *, peak: int, pool: Mapping[str, Any]
+def summarize(
+    outcomes: Sequence[Outcome], injector: FaultInjector, *, peak: int, pool: Mapping[str, Any]
 ) -> Result:
     """The figures of a round that is over."""
-    struck = 0
+    interrupted = 0
     errors: Counter[str] = Counter()
     for outcome in outcomes:
-        # Only what was under way when we killed connections may blame us.
-        if outcome.failure == Failure.KILLED and mischief.struck(outcome.started, outcome.ended):
-            struck += 1
+        # A killed connection excuses only the requests that ran when connections were killed.
+        if outcome.failure == Failure.KILLED and injector.was_active(
+            outcome.started, outcome.ended
+        ):
+            interrupted += 1
         elif outcome.failure:
             errors[outcome.failure] += 1
     return Result(
         requests=len(outcomes),
-        struck=struck,
+        interrupted=interrupted,
         errors=errors,
-        abandoned=sum(o.act is Client.ask_receipt and not o.failure for o in outcomes),
-        victims=mischief.victims,
+        abandoned=sum(o.action is Client.ask_receipt and not o.failure for o in outcomes),
+        killed=injector.killed,
         peak=peak,
         latencies=sorted(outcome.seconds for outcome in outcomes if not outcome.failure),
         seconds=max(o.ended for o in outcomes) - min(o.started for o in outcomes),

@@ -1,4 +1,4 @@
-"""The serving process, as the one that started it sees it."""
+"""Starts the serving process, asks for its numbers, and stops it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..settings import BASE_DIR
 from .database import DemoError
 
 #: How long the process may take to end when it is asked to, in seconds.
-GOODBYE = 10
+STOP_TIMEOUT = 10
 #: How long the last requests may take to give their connections back, in seconds.
-SETTLING = 10
+SETTLE_TIMEOUT = 10
 
 
 class Server:
@@ -40,12 +40,12 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            start_new_session=True,  # Ctrl-C is for us; it ends when we say so.
+            start_new_session=True,  # Ctrl-C goes to this process only, which then stops that one.
         )
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         line = self._process.stdout.readline()
         if not line:
-            self._process.wait(GOODBYE)
+            self._process.wait(STOP_TIMEOUT)
             log = self.log()
             self.stop()
             raise DemoError(f"The shop could not be served:\n{log}")
@@ -66,7 +66,7 @@ class Server:
             if stream is not None:
                 stream.close()
         try:
-            process.wait(GOODBYE)
+            process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -80,9 +80,9 @@ class Server:
     def pool(self) -> dict[str, Any]:
         """The numbers of the process's pool, once its last request is over.
 
-        A client has its answer a moment before the connection is given back.
+        A client has its answer a moment before the server gives the connection back.
         """
-        deadline = time.monotonic() + SETTLING
+        deadline = time.monotonic() + SETTLE_TIMEOUT
         while True:
             stats = self._get_json("/pool/")
             busy = stats["leased"] + stats["connecting"] + stats["maintenance"] + stats["waiting"]

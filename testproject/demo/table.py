@@ -44,13 +44,12 @@ def _lines(pooled: Result, stock: Result) -> Iterator[str]:
 
 
 def _pool_lines(result: Result) -> Iterator[str]:
-    """What only a pool can tell."""
+    """The rows that only the pool has numbers for."""
     pool = result.pool
     mean = 1000 * pool["wait_seconds"] / max(pool["waits"], 1)
     yield _line("Leases", pool["checkouts"])
     yield _line("  that had to wait, mean wait", f"{pool['waits']}, {mean:.0f} ms")
     yield _line("  taken back from dead threads", pool["reaped"])
-    yield _line("  reclaimed, not being used", pool["reclaimed"])
     yield _line("Connections opened", pool["opened"])
     yield _line("Connections closed", sum(pool["closed"].values()))
     for reason, count in sorted(pool["closed"].items()):
@@ -67,4 +66,4 @@ def _of_limit(result: Result) -> str:
 
 
 def _losses(result: Result) -> str:
-    return f"{result.struck} of {result.victims}"
+    return f"{result.interrupted} of {result.killed}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from .client import Client, RequestError
 
-#: What clients do, in turn. Every fourth waits for the payment provider.
+#: What the clients request, in turn. One request in four waits for the payment provider.
 MIX: tuple[Callable[[Client], object], ...] = (
     Client.list_orders, Client.pay, Client.see_customer, Client.order_again,
     Client.list_orders, Client.pay, Client.ask_receipt, Client.list_orders,
@@ -21,12 +21,12 @@ MIX: tuple[Callable[[Client], object], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. Times are those of ``time.monotonic()``."""
+    """How one request ended. Times are those of ``time.monotonic()``."""
 
-    act: Callable[[Client], object]
+    action: Callable[[Client], object]
     started: float
     ended: float
-    #: What went wrong, in the shop's words; empty if nothing did.
+    #: What went wrong, in the shop's words; empty for a success.
     failure: str = ""
 
     @property
@@ -50,7 +50,7 @@ class Traffic:
         self.outcomes: list[Outcome] = []  # Only appended to, which is atomic.
 
     def start(self) -> None:
-        """See what there is, then send in all clients at once."""
+        """Read the orders of the shop, then start all clients at once."""
         with Client(*self._address) as client:
             self._orders = client.export()
         for thread in self._threads:
@@ -78,13 +78,13 @@ class Traffic:
                 self.outcomes.append(self._send(client, number))
 
     def _send(self, client: Client, number: int) -> Outcome:
-        act = MIX[number % len(MIX)]
-        # Every fourth is paid, and none of them twice.
+        action = MIX[number % len(MIX)]
+        # Each group of four requests has an order of its own, so none is paid twice.
         client.order = self._orders[number // 4 % len(self._orders)]
         failure = ""
         started = time.monotonic()
         try:
-            act(client)
+            action(client)
         except RequestError as error:
             failure = str(error)
-        return Outcome(act, started, time.monotonic(), failure)
+        return Outcome(action, started, time.monotonic(), failure)

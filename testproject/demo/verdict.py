@@ -1,14 +1,14 @@
-"""What must not happen on pooled connections, in one sentence for each time it did."""
+"""What must not happen on pooled connections; one sentence for each time it did happen."""
 
 from __future__ import annotations
 
 from .result import Result
 
 
-def faults(result: Result, *, requested: int) -> list[str]:
-    """Everything that is wrong with a round on the pool; nothing, we trust.
+def broken_promises(result: Result, *, requested: int) -> list[str]:
+    """What went wrong in a round on the pool; empty if nothing did.
 
-    ``requested`` is how many requests were to be sent.
+    ``requested`` is the number of requests that were to be sent.
     """
     pool = result.pool
     limit = pool["max_size"]
@@ -19,9 +19,9 @@ def faults(result: Result, *, requested: int) -> list[str]:
         f"{count} {'request' if count == 1 else 'requests'} failed: {failure}."
         for failure, count in sorted(result.errors.items())
     ]
-    if result.struck > result.victims:
+    if result.interrupted > result.killed:
         found.append(
-            f"{result.struck} requests lost their connection, but only {result.victims} "
+            f"{result.interrupted} requests lost their connection, but only {result.killed} "
             f"connections were killed."
         )
     if not result.peak:
@@ -32,11 +32,4 @@ def faults(result: Result, *, requested: int) -> list[str]:
         found.append(f"The pool counts {pool['size']} connections, and its limit is {limit}.")
     if pool["leased"]:
         found.append(f"{pool['leased']} slots were lost: still leased after the last request.")
-    # A thread whose connection was killed before it had it leaves nothing to take back, and
-    # one that was reclaimed while the thread did not use it is taken back already.
-    taken_back = pool["reaped"] + pool["reclaimed"]
-    if result.abandoned - taken_back > max(result.victims - result.struck, 0):
-        found.append(
-            f"{result.abandoned} threads ended with a connection, and {taken_back} were taken back."
-        )
     return found

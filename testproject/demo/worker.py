@@ -1,6 +1,6 @@
-"""The process that serves the shop: prints its port, and ends when its standard input does.
+"""The process that serves the shop: prints its port, and ends when its standard input is closed.
 
-So it ends with the process that started it, however that one ends.
+So it also ends when the process that started it is killed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ..wsgi import application
 
 
 class Server(ThreadedWSGIServer):
-    #: All clients connect at once; the default of 10 would make most of them try again.
+    #: All clients connect at once; with the default of 10 most would have to try again.
     request_queue_size = 256
 
 
 class Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - inherited
-        """Log no requests; what goes wrong is logged elsewhere."""
+        """Log no requests; errors are logged by Django."""
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     sys.stdin.read()
     server.shutdown()
     thread.join()
-    # Threads that serve clients are daemons, and a client may keep one waiting for ever.
+    # Not server_close(), which would wait for threads that serve clients which stay connected.
     server.socket.close()
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the database, in words for clients."""
+"""Database errors, by the words that clients are told."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_connmgr import PoolTimeout
 class Failure(enum.StrEnum):
     """The ``error`` of a response with status 503."""
 
-    #: The server ended the connection in the middle of this request.
+    #: The database server ended the connection during this request.
     KILLED = "connection-killed"
     #: The server takes no more connections.
     SERVER_FULL = "server-full"
@@ -21,7 +21,7 @@ class Failure(enum.StrEnum):
     OTHER = "database-error"
 
 
-#: SQLSTATEs, and the words of libpq where it has no SQLSTATE to give.
+#: SQLSTATEs, and parts of libpq's messages for errors without one.
 _SIGNS = {
     Failure.KILLED: (
         "57P01",
@@ -33,7 +33,7 @@ _SIGNS = {
 
 
 def failure_of(error: Error) -> Failure:
-    """Which failure an error of the database is."""
+    """The failure that a database error stands for."""
     if isinstance(error, PoolTimeout):
         return Failure.POOL_TIMEOUT
     text = f"{getattr(error.__cause__, 'sqlstate', None)} {error}"

@@ -1,4 +1,4 @@
-"""Work that nobody waits for, in threads that nobody looks after."""
+"""Work in background threads, which no request waits for."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ def start_receipt(pk: int) -> threading.Thread:
 
 
 def write_receipt(pk: int) -> None:
-    """No request ends here, so nothing gives the connection back; nor does this function.
+    """Queries in a thread that ends without giving its connection back.
 
-    Better code would say ``with with_connection():``. With a pool that trusts its users,
-    this one would cost a connection each time. Here the pool notices that the thread has
-    ended, takes the connection back, and logs whose it was.
+    Better code would say ``with with_connection():``, because no request ends here. A pool that
+    relies on that would lose one connection for each receipt; django-connmgr's pool loses none.
     """
     order = Order.objects.select_related("customer").get(pk=pk)
     logger.info("Receipt for %s: %s, %s", order.customer, order, order.amount)

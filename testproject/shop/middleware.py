@@ -12,9 +12,9 @@ logger = logging.getLogger("testproject.shop")
 
 
 class DatabaseErrorMiddleware(MiddlewareMixin):
-    """Answers 503 when the database cannot be used; every other error is a bug, and a 500.
+    """Answers 503 when the database cannot be used. Every other error is a bug, and a 500.
 
-    The pool's own errors are ``OperationalError`` too, so one clause serves them all.
+    The pool's own errors are ``OperationalError`` too, and so are answered the same way.
     """
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> JsonResponse | None:

@@ -1,4 +1,4 @@
-"""Paying an order, at a provider that takes its time."""
+"""Paying an order, at a payment provider that is slow to answer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .models import Order
 def pay_order(pk: int) -> Order:
     """Charge an order and mark it paid. Raises ``Order.DoesNotExist``.
 
-    The connection is held for the two short queries. While the provider takes its time,
-    somebody else has it.
+    The connection is held for the two short queries. While the provider is asked, other
+    threads can use it.
     """
     with with_connection():
         order = Order.objects.get(pk=pk)
@@ -28,6 +28,6 @@ def pay_order(pk: int) -> Order:
     return order
 
 
-def charge(key: str, amount: Decimal) -> None:  # noqa: ARG001 - nobody is charged really
-    """Have the provider charge ``amount``: once per ``key``, however often it is asked."""
+def charge(key: str, amount: Decimal) -> None:  # noqa: ARG001 - a stand-in
+    """Have the provider charge ``amount``, once per ``key`` even if it is asked again."""
     time.sleep(settings.PAYMENT_SECONDS)

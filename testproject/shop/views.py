@@ -1,8 +1,8 @@
 """The shop's JSON views.
 
-Most say nothing of connections: the first query leases one, and the end of the request
-gives it back. Two are worth a word more, where a connection would be held for nothing:
-while a payment is made (``payments.pay_order``), and while a client reads a long answer.
+Most do nothing about connections: the first query leases one, and the end of the request
+gives it back. Two views give it back earlier, because they would hold it without using it:
+while a payment is made (``payments.pay_order``), and while a client reads a long response.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def pay(request: HttpRequest, pk: int) -> JsonResponse:  # noqa: ARG001
 
 @require_POST
 def receipt(request: HttpRequest, pk: int) -> JsonResponse:  # noqa: ARG001
-    """Have a receipt written, later; this request uses no connection."""
+    """Start writing a receipt; this request itself uses no connection."""
     jobs.start_receipt(pk)
     return JsonResponse({"id": pk}, status=202)
 
@@ -106,13 +106,12 @@ def export(request: HttpRequest) -> StreamingHttpResponse:  # noqa: ARG001
 def _export_lines() -> Iterator[str]:
     """Runs after the view has returned, at the speed of the client.
 
-    Each page is read in one go, and the connection is lent to others while the client
-    reads it. Where the stream breaks off, the last line says why: the status line is
-    long gone by then.
+    Each page is one query, and no connection is held while the client reads the page. If the
+    stream breaks off, the last line says why, because the status line was sent long before.
     """
     number, last, is_full = 0, 0, True
     try:
-        while is_full:  # A page that is not ends it, or new orders would keep it going.
+        while is_full:  # The first page that is not full is the last one, even if orders are added.
             page = _page_after(last)
             for order in page:
                 last = order.pk

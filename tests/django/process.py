@@ -10,6 +10,8 @@ from pathlib import Path
 
 from testproject.cluster import Cluster
 
+from ..recording import recording
+
 ROOT = Path(__file__).resolve().parents[2]
 
 _PRELUDE = """\
@@ -74,10 +76,13 @@ class Python:
         Each line on stderr has to have ``stderr_has`` in it; so by default there may be none.
         """
         code = _PRELUDE.format(hide=_HIDE[driver]) + textwrap.dedent(script)
+        environment = self.environment(url=url, pool=pool, engine=engine)
+        if driver == "psycopg2" and "fork" not in script:
+            environment |= recording()  # Nothing else of the tests runs on that driver.
         done = self.run(
             # Forking with threads is what some of them are about.
             "-W", "ignore:This process:DeprecationWarning", "-c", code,
-            environment=self.environment(url=url, pool=pool, engine=engine),
+            environment=environment,
         )  # fmt: skip
         all_said = f"{done.stdout}\n{done.stderr}\nexit status {done.returncode}"
         assert done.returncode == status, all_said

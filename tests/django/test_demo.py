@@ -18,17 +18,17 @@ from testproject.cluster import Cluster
 from testproject.demo.client import Client
 from testproject.demo.database import Database, DemoError
 from testproject.demo.engine import Engine
-from testproject.demo.mischief import Mischief
+from testproject.demo.faults import FaultInjector
 from testproject.demo.progress import Progress
-from testproject.demo.result import Result, sum_up
+from testproject.demo.result import Result, summarize
 from testproject.demo.server import Server
 from testproject.demo.table import render
 from testproject.demo.traffic import Outcome
-from testproject.demo.verdict import faults
+from testproject.demo.verdict import broken_promises
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Connections of the serving processes.
-CENSUS = "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'shop-(pooled|stock)'"
+COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'shop-(pooled|stock)'"
 
 
 def demo(*arguments: str, url: str) -> subprocess.Popen[str]:
@@ -58,19 +58,19 @@ def test_the_demonstration_succeeds_and_fits_the_terminal(cluster: Cluster) -> N
     assert out.endswith("The pool kept its promises.\n")
     assert max(map(len, out.splitlines())) < 80
     with Database(cluster.url).connect("test") as connection:
-        assert connection.execute(CENSUS).fetchone() == (0,)
+        assert connection.execute(COUNT).fetchone() == (0,)
 
 
 def test_an_interrupted_demonstration_leaves_nothing_behind(cluster: Cluster) -> None:
     process = demo("--requests", "4000", url=cluster.url)
     with Database(cluster.url).connect("test") as connection:
-        while connection.execute(CENSUS).fetchone() != (5,):  # The test's deadline bounds it.
+        while connection.execute(COUNT).fetchone() != (5,):  # The test's deadline bounds it.
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         message = "CommandError: Interrupted; everything is cleaned up.\n"
         assert outcome_of(process) == (130, "", message)
-        while connection.execute(CENSUS).fetchone() != (0,):
+        while connection.execute(COUNT).fetchone() != (0,):
             time.sleep(0.01)
 
 
@@ -99,15 +99,15 @@ def test_a_shop_that_cannot_be_served_says_why() -> None:
 
 
 def result(**changes: Any) -> Result:
-    pool = {"max_size": 5, "size": 5, "leased": 0, "reaped": 3, "reclaimed": 0}
+    pool = {"max_size": 5, "size": 5, "leased": 0, "reaped": 3}
     pool |= {"wait_seconds": 1.0, "waits": 10, "checkouts": 200, "opened": 9}
     pool |= {"closed": {"unusable": 4}} | changes.pop("pool", {})
     values: dict[str, Any] = {
         "requests": 100,
-        "struck": 2,
+        "interrupted": 2,
         "errors": {},
         "abandoned": 3,
-        "victims": 4,
+        "killed": 4,
         "peak": 5,
         "latencies": [0.1] * 98,
         "seconds": 2.0,
@@ -116,8 +116,8 @@ def result(**changes: Any) -> Result:
     return Result(**values | changes)
 
 
-def test_a_pool_that_kept_its_promises_has_no_faults() -> None:
-    assert faults(result(), requested=100) == []
+def test_a_pool_that_kept_its_promises_has_broken_none() -> None:
+    assert broken_promises(result(), requested=100) == []
 
 
 @pytest.mark.parametrize(
@@ -125,26 +125,24 @@ def test_a_pool_that_kept_its_promises_has_no_faults() -> None:
     [
         ({"requests": 99}, "1 of 100 requests had no outcome."),
         ({"errors": {"pool-timeout": 2}}, "2 requests failed: pool-timeout."),
-        ({"struck": 5}, "5 requests lost their connection, but only 4 connections were killed."),
+        (
+            {"interrupted": 5},
+            "5 requests lost their connection, but only 4 connections were killed.",
+        ),
         ({"peak": 0}, "The server was never seen to have a connection: nothing was measured."),
         ({"peak": 6}, "The server counted 6 connections, and the limit is 5."),
         ({"pool": {"size": 6}}, "The pool counts 6 connections, and its limit is 5."),
         ({"pool": {"leased": 1}}, "1 slots were lost: still leased after the last request."),
-        ({"pool": {"reaped": 0}}, "3 threads ended with a connection, and 0 were taken back."),
     ],
 )
 def test_every_broken_promise_is_named(changes: dict[str, Any], sentence: str) -> None:
-    assert faults(result(**changes), requested=100) == [sentence]
+    assert broken_promises(result(**changes), requested=100) == [sentence]
 
 
-def test_a_thread_may_have_been_killed_before_it_had_a_connection() -> None:
-    assert faults(result(pool={"reaped": 1}), requested=100) == []
-
-
-def test_only_requests_under_way_may_blame_the_killer(cluster: Cluster) -> None:
+def test_a_kill_excuses_only_requests_that_ran_meanwhile(cluster: Cluster) -> None:
     with Database(cluster.url).connect("test") as connection:
-        mischief = Mischief(connection, "nobody")
-        mischief._times = [(10.0, 10.1)]
+        injector = FaultInjector(connection, "no-such-application")
+        injector._times = [(10.0, 10.1)]
     killed = "connection-killed"
     outcomes = [
         Outcome(Client.pay, 9.0, 10.0, killed),
@@ -152,12 +150,12 @@ def test_only_requests_under_way_may_blame_the_killer(cluster: Cluster) -> None:
         Outcome(Client.pay, 9.0, 11.0, "status 500"),
         Outcome(Client.ask_receipt, 8.0, 10.0),
     ]
-    assert sum_up(outcomes, mischief, peak=5, pool={}) == Result(
+    assert summarize(outcomes, injector, peak=5, pool={}) == Result(
         requests=4,
-        struck=1,
+        interrupted=1,
         errors={killed: 1, "status 500": 1},
         abandoned=1,
-        victims=0,
+        killed=0,
         peak=5,
         latencies=[2.0],
         seconds=3.0,

@@ -1,49 +1,107 @@
-"""The Python examples of the README do what it says."""
+"""The Python examples of the README and the guides do what they say, and links lead somewhere."""
 
 from __future__ import annotations
 
 import re
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.db.backends.postgresql import base as stock
 from django.http import HttpResponse
 
+from django_connmgr import release_connections
 from django_connmgr.backends.postgresql.base import PooledPostgreSQL
-from django_connmgr.conf import parse_pool_options
+from django_connmgr.conf import PoolOptions, parse_pool_options
 from testproject.shop.models import Customer, Order
 
 from .conftest import Pool
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ENGINE = "django_connmgr.backends.postgresql"
+
+#: The document of each example, and words that only this example has.
+LOOKED_AT = [
+    ("README", "INSTALLED_APPS"),
+    ("README", "def pay"),
+    ("README", "stats()"),
+    ("database-url", "import environ"),
+    ("database-url", "DATABASE_POOL"),
+    ("engines", "PooledPostgreSQL"),
+    ("engines", "ORIGINAL_BACKEND"),
+    ("from-django-pool", "INSTALLED_APPS"),
+    ("integrations", "celery"),
+    ("integrations", "Consumer"),
+    ("integrations", "on_message"),
+    ("pgbouncer", "prepare_threshold"),
+    ("sizing", "mean_wait"),
+]
 
 
-def example(word: str) -> str:
-    """The one example with that word in it."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    (found,) = (block for block in blocks if word in block)
-    return str(found)
+def name_of(document: Path) -> str:
+    return document.stem
 
 
-def run(word: str, **names: Any) -> dict[str, Any]:
-    exec(compile(example(word), README.name, "exec"), names)
+def examples(document: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+
+
+def example(name: str, words: str) -> str:
+    """The one example of a document with these words in it."""
+    (document,) = (path for path in DOCUMENTS if name_of(path) == name)
+    (found,) = (block for block in examples(document) if words in block)
+    return found
+
+
+def run(name: str, words: str, /, **names: Any) -> dict[str, Any]:
+    exec(compile(example(name, words), name, "exec"), names)
     return names
 
 
+def pool_options(settings: dict[str, Any]) -> PoolOptions:
+    """The options of the pool of a database's settings, which must have no problem."""
+    assert settings["ENGINE"] == ENGINE
+    options, problems = parse_pool_options(settings["OPTIONS"]["pool"])
+    assert options is not None
+    assert problems == []
+    return options
+
+
 def test_every_example_is_looked_at_here() -> None:
-    words = ("INSTALLED_APPS", "def pay", "stats()", "PooledPostgreSQL")
-    assert len({example(word) for word in words}) == README.read_text().count("```python")
+    looked_at = {example(name, words) for name, words in LOOKED_AT}
+    assert {block for path in DOCUMENTS for block in examples(path)} == looked_at
+    for block in looked_at:
+        compile(block, "example", "exec")
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *ROOT.glob("[CS]*.md")], ids=name_of)
+def test_links_lead_to_files_and_headings(document: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert anchor in {anchor_of(heading) for heading in headings}, link
+
+
+def anchor_of(heading: str) -> str:
+    """As GitHub makes them."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+# The README
 
 
 def test_the_settings_are_valid() -> None:
-    settings = run("INSTALLED_APPS")
+    settings = run("README", "INSTALLED_APPS")
     assert settings["INSTALLED_APPS"][0] == "django_connmgr"
-    options, problems = parse_pool_options(settings["DATABASES"]["default"]["OPTIONS"]["pool"])
-    assert options is not None
-    assert (options.max_size, problems) == (10, [])
+    assert pool_options(settings["DATABASES"]["default"]).max_size == 10
 
 
 def test_the_view_and_the_task_hold_connections_for_parts_of_their_work(
@@ -58,11 +116,10 @@ def test_the_view_and_the_task_hold_connections_for_parts_of_their_work(
             leased_meanwhile.append(pool.stats().leased)
             return "receipt 1"
 
-    from django_connmgr import release_connections
-
     release_connections()
     monkeypatch.setattr(Order, "mark_paid", lambda self, receipt: paid.append(receipt), False)
     names = run(
+        "README",
         "def pay",
         Order=Order,
         HttpResponse=HttpResponse,
@@ -77,7 +134,73 @@ def test_the_view_and_the_task_hold_connections_for_parts_of_their_work(
 
 
 def test_the_pools_can_be_looked_at(pool: Pool) -> None:
-    assert run("stats()")["pools"]["default"] is pool
+    assert run("README", "stats()")["pools"]["default"] is pool
+
+
+# The guides
+
+
+def test_the_mean_wait_of_a_new_pool_is_nothing(pool: Pool) -> None:
+    assert run("sizing", "mean_wait")["mean_wait"] == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "max_size", "timeout"),
+    [
+        ("postgres://shop:secret@db.example.com:5432/shop", 5, 5.0),
+        ("postgres://shop:secret@db.example.com:5432/shop?pool=max_size=10,timeout=2.5", 10, 2.5),
+        ("postgres://shop:secret@db.example.com/shop?sslmode=require&pool=max_size=10", 10, 5.0),
+    ],
+)
+def test_a_url_can_have_the_options(
+    monkeypatch: pytest.MonkeyPatch, url: str, max_size: int, timeout: float
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    settings = run("database-url", "import environ")["DATABASES"]["default"]
+    assert (settings["NAME"], settings["PASSWORD"]) == ("shop", "secret")
+    options = settings.setdefault("OPTIONS", {})
+    assert options.get("sslmode") == ("require" if "sslmode" in url else None)
+    options.setdefault("pool", True)  # As the engine takes it.
+    assert (pool_options(settings).max_size, pool_options(settings).timeout) == (max_size, timeout)
+
+
+def test_a_url_can_turn_the_pool_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://shop@db.example.com/shop?pool=false")
+    settings = run("database-url", "import environ")["DATABASES"]["default"]
+    assert parse_pool_options(settings["OPTIONS"]["pool"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("variable", "max_size", "timeout"),
+    [(None, 5, 5.0), ("max_size=10,timeout=500ms", 10, 0.5)],
+    ids=["unset", "set"],
+)
+def test_a_variable_of_their_own_can_have_the_options(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, max_size: int, timeout: float
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://shop@db.example.com/shop")
+    if variable is None:
+        monkeypatch.delenv("DATABASE_POOL", raising=False)
+    else:
+        monkeypatch.setenv("DATABASE_POOL", variable)
+    names = run("database-url", "import environ")
+    settings = run("database-url", "DATABASE_POOL", **names)["DATABASES"]["default"]
+    assert (pool_options(settings).max_size, pool_options(settings).timeout) == (max_size, timeout)
+
+
+def test_the_settings_of_djangos_pool_are_taken_over() -> None:
+    options = pool_options(run("from-django-pool", "INSTALLED_APPS")["DATABASES"]["default"])
+    assert (options.min_size, options.max_size, options.timeout) == (2, 10, 10.0)
+
+
+def test_behind_pgbouncer_the_driver_prepares_nothing() -> None:
+    """Which is also what Django does unless it is told otherwise, as the guide says."""
+    settings = run("pgbouncer", "prepare_threshold")["DATABASES"]["default"]
+    options = pool_options(settings)
+    assert (options.reset, options.max_lifetime) == ("rollback", 1800.0)
+    assert settings["DISABLE_SERVER_SIDE_CURSORS"] is True
+    parameters = connections["default"].get_connection_params()
+    assert parameters["prepare_threshold"] is settings["OPTIONS"]["prepare_threshold"] is None
 
 
 def test_another_engine_is_wrapped_in_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +211,58 @@ def test_another_engine_is_wrapped_in_three_lines(monkeypatch: pytest.MonkeyPatc
     package.base = base  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, name, package)
     monkeypatch.setitem(sys.modules, f"{name}.base", base)
-    wrapper = run("PooledPostgreSQL")["DatabaseWrapper"]
+    wrapper = run("engines", "PooledPostgreSQL")["DatabaseWrapper"]
     assert wrapper.__mro__[1:2] == (PooledPostgreSQL,)
     assert issubclass(wrapper, stock.DatabaseWrapper)
+
+
+def test_an_engine_can_be_named_for_one_that_wraps_it() -> None:
+    assert run("engines", "ORIGINAL_BACKEND")["ORIGINAL_BACKEND"] == ENGINE
+
+
+def test_a_loop_over_a_consumer_handles_and_commits_each_message(pool: Pool) -> None:
+    class Message:
+        def __init__(self, failed: bool) -> None:
+            self.failed = failed
+
+        def error(self) -> bool:
+            return self.failed
+
+        def topic(self) -> str:
+            return "orders"
+
+    class Consumer:
+        def __init__(self, configuration: object) -> None:
+            self.messages = [Message(False), Message(True), Message(False)]
+            self.committed: list[Message] = []
+            self.leased: list[int] = []
+
+        def subscribe(self, topics: list[str]) -> None:
+            assert topics == ["orders"]
+
+        def poll(self, timeout: float) -> Message:
+            self.leased.append(pool.stats().leased)
+            message = self.messages.pop(0)
+            if not self.messages:
+                stopping.set()
+            return message
+
+        def commit(self, message: Message) -> None:
+            self.committed.append(message)
+
+    stopping = threading.Event()
+    handled: list[int] = []
+    release_connections()
+    names = run(
+        "integrations",
+        "Consumer",
+        Consumer=Consumer,
+        handle=lambda message: handled.append(Order.objects.count()),
+        stopping=stopping,
+    )
+    assert (handled, len(names["consumer"].committed)) == ([0, 0], 2)
+    assert names["consumer"].leased == [0, 0, 0]
+
+
+def test_a_function_that_a_runner_calls_is_a_unit_of_work() -> None:
+    assert run("integrations", "on_message")["on_message"]("body") is None

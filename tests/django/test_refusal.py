@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +22,7 @@ from .threads import ask, in_a_thread
         ({"PASSWORD": "wr0ng"}, 'password authentication failed for user "connmgr"'),
         ({"NAME": "nowhere"}, 'database "nowhere" does not exist'),
         ({"PORT": "1"}, "Connection refused"),
-        ({"HOST": "no-such-host.invalid"}, "no-such-host.invalid"),
+        ({"HOST": "no-such-host.invalid"}, "no-such-host.invalid|Name or service not known"),
     ],
     ids=["password", "database", "port", "host"],
 )
@@ -32,7 +33,7 @@ def test_the_servers_own_words_are_raised_at_once(
     with pytest.raises(OperationalError) as caught:
         ask(using=alias)
     assert type(caught.value) is OperationalError
-    assert words in str(caught.value)
+    assert re.search(words, str(caught.value))
     assert cluster.password not in str(caught.value)
     assert "wr0ng" not in str(caught.value)
     stats = connections[alias].connection_pool.stats()

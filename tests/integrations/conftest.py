@@ -22,6 +22,8 @@ from django.db import connections
 from django_connmgr import release_connections
 from testproject.cluster import Cluster
 
+from ..recording import recording
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -119,6 +121,7 @@ class Worker:
                     "NOTES": str(self.notes_file),
                     "PGAPPNAME": self.name,
                     "PYTHONDEVMODE": "",
+                    **(recording() if kind in ("solo", "threads") else {}),
                 },
                 stdout=log,
                 stderr=subprocess.STDOUT,

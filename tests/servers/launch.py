@@ -61,7 +61,7 @@ class Kind:
     runs_exit_hooks: bool = True
     #: What it says of its own accord, and would alarm us otherwise.
     usual: str = "$^"
-    #: What it says when it kills a worker, which takes leave of nobody then.
+    #: What it says when it kills a worker, which does not close its connections then.
     kill: str = "$^"
     stop_signal: signal.Signals = signal.SIGTERM
     environment: tuple[tuple[str, str], ...] = ()
@@ -204,7 +204,7 @@ def project_environment(account: Account, settings: Mapping[str, Any]) -> dict[s
     }  # fmt: skip
     # What the test run itself is under is not for the servers, whose own warnings would come
     # to light.
-    mine = ("PYTHONDEVMODE", "PYTHONWARNINGS", "COVERAGE_PROCESS_START")
+    mine = ("PYTHONDEVMODE", "PYTHONWARNINGS")
     return {
         **{name: value for name, value in os.environ.items() if name not in mine},
         "PYTHONPATH": str(ROOT),

@@ -49,7 +49,7 @@ def test_leases_that_end_with_each_transaction_need_no_reclaiming(cluster: Clust
 def test_what_is_being_sent_leases_nothing_but_for_its_own_queries(
     cluster: Cluster, kind: Kind, tmp_path: Path
 ) -> None:
-    """Two are open on a pool of two, and nobody takes anything away."""
+    """More responses are being sent than the pool has connections, and none waits for another."""
     path = "astream/" if kind.is_async else "stream/"
     paths = [path, path, *([] if kind.is_async else ["large_file/"] * 2)]
     with serving(cluster, kind, 2, pool={"reclaim": False, "timeout": 1}) as server:

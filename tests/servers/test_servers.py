@@ -60,7 +60,7 @@ def test_24_queries_on_threads_of_one_request_lose_nothing(server: WebServer) ->
     server.settled()
 
 
-def test_open_streams_keep_nobody_waiting(server: WebServer, until: Path) -> None:
+def test_open_streams_keep_no_request_waiting(server: WebServer, until: Path) -> None:
     before = server.settled()
     for path in streams(server):
         with contextlib.ExitStack() as stack:

@@ -25,7 +25,7 @@ from django_connmgr import lease_connection, pools, released, with_connection
 
 from .models import AccessMethod
 
-#: Long enough for a test to see that a stream is open, if nobody ends it before.
+#: Long enough for a test to see that a stream is open, if the test does not end it before.
 PATIENCE = 20.0
 
 
@@ -74,7 +74,7 @@ def work(request: HttpRequest) -> HttpResponse:
 
 
 def work_released(request: HttpRequest) -> HttpResponse:
-    """The same, by somebody who knows."""
+    """The same, giving the connection back for the work that needs none."""
     text = ask()
     with released():
         time.sleep(float(request.GET.get("seconds", "2")))
@@ -201,7 +201,7 @@ def killed(request: HttpRequest) -> HttpResponse:
             wait(is_atomic=True)
         ask()  # The same greenlet goes on, on a connection that works.
 
-    # Twice as many as there are connections: half of them die standing in line.
+    # Twice as many as there are connections: half of them are killed while they wait.
     greenlets = [gevent.spawn(wait, is_atomic=number % 2 == 0) for number in range(8)]
     gevent.sleep(0.1)
     gevent.killall(greenlets)

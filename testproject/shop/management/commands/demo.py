@@ -9,16 +9,19 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ....demo.database import DemoError
-from ....demo.show import give
+from ....demo.rounds import run_demo
 
 
 class Interrupted(BaseException):
-    """Ctrl-C. Not ``KeyboardInterrupt``, on which ``subprocess`` does not wait for the dying."""
+    """Ctrl-C or SIGTERM.
+
+    Not ``KeyboardInterrupt``, because ``subprocess`` then does not wait for its process to end.
+    """
 
 
 class Command(BaseCommand):
     help = "Serves the shop to many clients on a few connections, breaks things, and counts."
-    requires_system_checks = ()  # The database of these settings is not the one it uses.
+    requires_system_checks = ()  # The demo uses another database than the one of these settings.
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--clients", type=int, default=64, help="Clients at once.")
@@ -28,20 +31,20 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         try:
-            faults = give(
+            broken = run_demo(
                 self.stdout, clients=options["clients"], requests=max(1, options["requests"])
             )
         except DemoError as error:
             raise CommandError(str(error)) from error
         except Interrupted:
             raise CommandError("Interrupted; everything is cleaned up.", returncode=130) from None
-        if faults:
-            raise CommandError("The pool failed:\n" + "\n".join(f"  {fault}" for fault in faults))
+        if broken:
+            raise CommandError("The pool failed:\n" + "\n".join(f"  {line}" for line in broken))
         self.stdout.write(self.style.SUCCESS("The pool kept its promises."))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler
-    """Interrupt once; impatience must not stop the cleaning up."""
+    """Interrupt once: a second signal must not interrupt the cleaning up."""
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     raise Interrupted

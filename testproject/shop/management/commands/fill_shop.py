@@ -1,4 +1,4 @@
-"""``manage.py fill_shop``: customers and orders to play with."""
+"""``manage.py fill_shop``: made-up customers and orders."""
 
 from __future__ import annotations
 

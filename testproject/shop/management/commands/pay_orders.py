@@ -1,4 +1,4 @@
-"""``manage.py pay_orders``: pay what is still unpaid."""
+"""``manage.py pay_orders``: pay the orders that are still unpaid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         with with_connection():
             unpaid = Order.objects.filter(is_paid=False).order_by("pk")
             pks = list(unpaid.values_list("pk", flat=True)[: options["limit"]])
-        # Nothing is held here; each payment leases twice, briefly.
+        # No connection is held here; each payment leases one twice, for one query each.
         for pk in pks:
             pay_order(pk)
         return f"Paid {len(pks)} order{'' if len(pks) == 1 else 's'}."

@@ -16,16 +16,16 @@ PAUSE = 0.003
 _COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
 
 
-class Census:
-    """Counts all the time, on a connection and a thread of its own, for a ``with`` block."""
+class ConnectionCounter:
+    """Counts again and again during a ``with`` block, on a connection and a thread of its own."""
 
     def __init__(self, database: Database, application_name: str) -> None:
         self.application_name = application_name
         self.peak = 0
-        self._connection = database.connect("shop-census")
+        self._connection = database.connect("shop-counter")
         self._error: psycopg.Error | None = None
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="census", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="counter", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
