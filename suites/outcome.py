@@ -40,7 +40,8 @@ class End:
 class Outcome:
     #: ``None`` if the suite did not come to its end.
     tests: int | None
-    #: Tests by their ids: that were skipped, and that failed or could not be run.
+    #: Tests by their ids: that were skipped, and that failed or could not be run. A database
+    #: that could not be dropped is no test, and yet fails on one engine and not on another.
     skipped: frozenset[str]
     failures: frozenset[str]
     end: End
@@ -61,7 +62,6 @@ class Outcome:
             tests = sum(map(int, counts))
             failures |= set(_PYTEST.findall(output))
             skipped |= set(_PYTEST_SKIPPED.findall(output))
-        # No test, and yet something that works on one engine and may fail on another.
         failures |= {f"database {name} could not be dropped" for name in end.left}
         return cls(tests, frozenset(skipped), frozenset(failures), end)
 

@@ -40,8 +40,8 @@ class Row:
         if outcome.tests is None:
             yield f"did not come to its end, but ended with {outcome.end.status}: see its output"
             return
-        if (outcome.end.status != 0) != bool(outcome.failures):
-            yield f"ended with {outcome.end.status}, and {len(outcome.failures)} failures"
+        if outcome.end.status != 0 and not outcome.failures:
+            yield f"ended with {outcome.end.status}, and no failure was found in its output"
         if self.engine == "stock":
             return
         if stock is None:
