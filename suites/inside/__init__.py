@@ -1,0 +1,1 @@
+"""What is imported inside the process of a suite, and nothing else is."""

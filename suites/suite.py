@@ -1,0 +1,90 @@
+"""The suites: where each comes from, and how it is run on a server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import django
+
+Address = Mapping[str, str]
+
+#: What of Django's own tests has to do with connections; all of it would take an hour.
+DJANGO_LABELS = (
+    "backends",
+    "transactions",
+    "transaction_hooks",
+    "select_for_update",
+    "multiple_database",
+    "db_utils",
+    "servers",
+    "handlers",
+    "async",
+    "test_utils",
+    "basic",
+    "delete",
+    "requests_tests",
+)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A package's tests, of the version that ``requirement`` says."""
+
+    name: str
+    requirement: str
+    #: Which tests to run, if nobody says which.
+    labels: tuple[str, ...]
+
+    def command(self, source: Path, labels: tuple[str, ...]) -> list[str]:
+        """What runs them in the directory ``source``."""
+        raise NotImplementedError
+
+    def environment(self, address: Address) -> dict[str, str]:  # noqa: ARG002
+        """What the suite itself looks for in its environment."""
+        return {}
+
+
+class Django(Suite):
+    def command(self, source: Path, labels: tuple[str, ...]) -> list[str]:
+        script = str(source / "tests" / "runtests.py")
+        options = ["--settings=suites.inside.django_settings", "--noinput", "--verbosity=2"]
+        # One process: some of its tests count the server's connections.
+        return [sys.executable, script, *options, "--parallel=1", *labels]
+
+
+class RestFramework(Suite):
+    def command(self, source: Path, labels: tuple[str, ...]) -> list[str]:  # noqa: ARG002
+        options = ["-p", "suites.inside.swap", "--verbose", "--verbose"]
+        # Ours, which finds no pytest settings but the suite's.
+        return [sys.executable, "-m", "pytest", *options, *labels]
+
+    def environment(self, address: Address) -> dict[str, str]:
+        user, password = quote(address["USER"]), quote(address["PASSWORD"])
+        where = f"{address['HOST']}:{address['PORT']}/{address['NAME']}"
+        return {"DATABASE_URL": f"postgres://{user}:{password}@{where}"}
+
+
+class DebugToolbar(Suite):
+    def command(self, source: Path, labels: tuple[str, ...]) -> list[str]:  # noqa: ARG002
+        return [sys.executable, "-m", "django", "test", "--noinput", "--verbosity=2", *labels]
+
+    def environment(self, address: Address) -> dict[str, str]:
+        return {
+            "DJANGO_SETTINGS_MODULE": "suites.inside.toolbar_settings",
+            "DB_BACKEND": "postgresql",
+            **{f"DB_{name}": value for name, value in address.items()},
+        }
+
+
+SUITES: Mapping[str, Suite] = {
+    suite.name: suite
+    for suite in (
+        Django("django", f"django=={django.__version__}", DJANGO_LABELS),
+        RestFramework("djangorestframework", "djangorestframework==3.18.*", ("tests",)),
+        DebugToolbar("debug-toolbar", "django-debug-toolbar==8.*", ("tests",)),
+    )
+}
