@@ -10,7 +10,6 @@ from . import (
     crowd,
     database_bound,
     greenlets,
-    holds,
     http,
     memory,
     orm,
@@ -22,7 +21,7 @@ from . import (
 )
 
 _MODULES = (
-    core, holds, block, orm, web, database_bound, greenlets, http,
+    core, block, orm, web, database_bound, greenlets, http,
     burst, spike, stale, crowd, rails, startup, memory,
 )  # fmt: skip
 
