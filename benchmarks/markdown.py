@@ -128,7 +128,7 @@ def _scenario(results: Results) -> Iterator[str]:
 
 
 def _contestant_table(results: Results) -> Iterator[str]:
-    """Everybody's numbers, and the ratios of ours to them."""
+    """Every contestant's numbers, and the ratios of ours to them."""
     scenario = results.scenario
     ours = [name for name in results.turns if CONTESTANTS[name].is_ours]
     first = scenario.metrics[0]

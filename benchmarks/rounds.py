@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .contestants import CONTESTANTS, Contestant, Missing, program_missing
 from .scenario import Outcome, Scenario
-from .server import VARIABLE, Address, await_goodbyes
+from .server import VARIABLE, Address, await_disconnects
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,7 +51,7 @@ def play(
     turn: Play,
     on_turn: Callable[[str], object] = lambda name: None,  # noqa: ARG005
 ) -> Results:
-    """Every contestant that can take part, ``rounds`` times; ``peers`` names all others wanted."""
+    """Every contestant that can take part, ``rounds`` times. See ``wanted()`` for ``peers``."""
     results = Results(scenario)
     takes_part = []
     for contestant in wanted(scenario, peers):
@@ -69,7 +69,7 @@ def play(
 
 
 def wanted(scenario: Scenario, peers: Sequence[str] | None) -> list[Contestant]:
-    """Ours always; of the others those in ``peers``, or all."""
+    """Ours, and those of the others that are in ``peers``; all if that is ``None``."""
     contestants = [CONTESTANTS[name] for name in scenario.contestants]
     return [c for c in contestants if c.is_ours or peers is None or c.name in peers]
 
@@ -100,7 +100,7 @@ def in_fresh_process(server: Address | None, *, is_quick: bool) -> Play:
         command += ["--quick"] * is_quick + ["--green"] * scenario.is_green
         outcome = _run(command, environment, scenario.time_limit)
         if server is not None and scenario.needs_server:
-            await_goodbyes(server)
+            await_disconnects(server)
         return outcome
 
     return turn
@@ -116,7 +116,7 @@ def _run(command: list[str], environment: dict[str, str], time_limit: float) -> 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
-            start_new_session=True,  # So that whatever it started ends with it.
+            start_new_session=True,  # So that the processes it started end with it.
         )
         try:
             code = process.wait(time_limit)
@@ -134,7 +134,7 @@ def _run(command: list[str], environment: dict[str, str], time_limit: float) -> 
     except ValueError:
         return f"did not answer in JSON: {lines[-1][:200]}"
     series = {
-        name: [(float(x), float(y)) for x, y in line] for name, line in answer["series"].items()
+        name: [(float(x), float(y)) for x, y in curve] for name, curve in answer["series"].items()
     }
     return Outcome(answer["measures"], series)
 

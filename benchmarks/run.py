@@ -46,11 +46,11 @@ class Plan:
 def run(plan: Plan) -> int:
     """Run it, write it, and return the exit status: 1 if a target was missed."""
     started = time.monotonic()
-    # Whoever is told to end takes the server along.
+    # So that the server is stopped too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if plan.plots is not None:
-            prepare()  # Sooner than after a quarter of an hour.
+            prepare()  # Before anything is measured.
         with contextlib.ExitStack() as stack:
             server = None
             if any(scenario.needs_server for scenario in plan.scenarios):

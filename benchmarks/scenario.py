@@ -1,4 +1,4 @@
-"""What is measured, for whom, and what must be reached."""
+"""What is measured, of which contestants, and what must be reached."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from .contestants import Contestant
 from .server import Address
 
-#: Named values of one contestant in one round, and lines to draw.
+#: Named values of one contestant in one round, and curves to draw.
 Measures = dict[str, float]
-Line = list[tuple[float, float]]
-Series = dict[str, Line]
+Curve = list[tuple[float, float]]
+Series = dict[str, Curve]
 
 
 class Better(enum.StrEnum):
@@ -71,14 +71,14 @@ def at_most_above(bound: float, metric: str, *, peer: str, ours: str = "ours") -
 
 @dataclass(frozen=True)
 class Stage:
-    """One contestant's turn: who it is, and where the server is."""
+    """One contestant's turn: the contestant, and where the server is."""
 
     contestant: Contestant
     server: Address
     is_quick: bool = False
 
     def scaled(self, full: float) -> float:
-        """A length of time or a number of calls: a quarter where it must be quick."""
+        """A length of time or a number of calls; a quarter of it with ``--quick``."""
         return full / 4 if self.is_quick else full
 
 

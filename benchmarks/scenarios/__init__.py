@@ -7,10 +7,10 @@ from . import (
     block,
     burst,
     core,
-    crowd,
     database_bound,
     greenlets,
     http,
+    many_threads,
     memory,
     orm,
     rails,
@@ -22,7 +22,7 @@ from . import (
 
 _MODULES = (
     core, block, orm, web, database_bound, greenlets, http,
-    burst, spike, stale, crowd, rails, startup, memory,
+    burst, spike, stale, many_threads, rails, startup, memory,
 )  # fmt: skip
 
 SCENARIOS: dict[str, Scenario] = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..clients import make_client
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..load import cheapest
 from ..scenario import Metric, Outcome, Scenario, Stage, at_most
 
 
 def _run(stage: Stage) -> Outcome:
-    query = make_client(stage, Wish(size=4)).query
+    query = make_client(stage, PoolSettings(size=4)).query
     seconds = _measure(stage, query)
     return Outcome({"time": seconds * 1e6})
 

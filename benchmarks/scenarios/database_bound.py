@@ -1,11 +1,11 @@
-"""Nothing but queries."""
+"""Requests of one query each, and nothing else."""
 
 from __future__ import annotations
 
 import time
 
 from ..clients import make_client
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..load import distribution, keep_busy
 from ..scenario import Better, Metric, Outcome, Scenario, Stage, at_least
 
@@ -13,7 +13,7 @@ _THREADS, _SIZE = 32, 4
 
 
 def _run(stage: Stage) -> Outcome:
-    client = make_client(stage, Wish(size=_SIZE))
+    client = make_client(stage, PoolSettings(size=_SIZE))
 
     def turn() -> float:
         asked = time.perf_counter()

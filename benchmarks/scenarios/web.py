@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from ..clients import Client, make_client
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..load import Load, distribution, keep_busy
 from ..scenario import Better, Metric, Outcome, Scenario, Stage, Target, at_least
 
-_THREADS, _SIZE, _ELSEWHERE = 64, 4, 0.01
+_THREADS, _SIZE, _OTHER_WORK = 64, 4, 0.01
 
 
 def serve(client: Client, threads: int, seconds: float) -> Load:
@@ -20,7 +20,7 @@ def serve(client: Client, threads: int, seconds: float) -> Load:
             asked = time.perf_counter()
             client.query()
             waited = time.perf_counter() - asked
-            time.sleep(_ELSEWHERE)
+            time.sleep(_OTHER_WORK)
             client.query()
         return waited
 
@@ -28,7 +28,7 @@ def serve(client: Client, threads: int, seconds: float) -> Load:
 
 
 def run(stage: Stage) -> Outcome:
-    load = serve(make_client(stage, Wish(size=_SIZE)), _THREADS, stage.scaled(2.0))
+    load = serve(make_client(stage, PoolSettings(size=_SIZE)), _THREADS, stage.scaled(2.0))
     return Outcome(
         {
             "requests": load.per_second,
@@ -40,12 +40,12 @@ def run(stage: Stage) -> Outcome:
 
 
 def _run_with_more_and_more(stage: Stage) -> Outcome:
-    client = make_client(stage, Wish(size=_SIZE))
-    line = [
+    client = make_client(stage, PoolSettings(size=_SIZE))
+    curve = [
         (float(threads), serve(client, threads, stage.scaled(0.6)).per_second)
         for threads in (1, 2, 4, 8, 16, 32, 64)
     ]
-    return Outcome({"requests": line[-1][1]}, {"throughput": line})
+    return Outcome({"requests": curve[-1][1]}, {"throughput": curve})
 
 
 def _targets() -> tuple[Target, ...]:

@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def nothing(stage: Stage) -> Outcome:
-    raise AssertionError("nobody runs it here")
+    raise AssertionError("no test runs it")
 
 
 def scenario(*targets: Target, **changes: object) -> Scenario:
@@ -180,7 +180,9 @@ def stranger(monkeypatch: pytest.MonkeyPatch) -> str:
     return "stranger"
 
 
-def test_who_is_not_installed_does_not_take_part_and_says_how_to_install_it(stranger: str) -> None:
+def test_a_peer_that_is_not_installed_takes_no_part_and_says_how_to_install_it(
+    stranger: str,
+) -> None:
     race = scenario(at_most(1, "time", of=stranger), contestants=("ours", stranger))
     played = play(race, None, 1, lambda scenario, contestant: Outcome({"time": 1.0}))
     (verdict,) = judge(played)
@@ -189,7 +191,7 @@ def test_who_is_not_installed_does_not_take_part_and_says_how_to_install_it(stra
     assert (verdict.status, verdict.reason) == (Status.NOT_MEASURED, advice)
 
 
-def test_a_scenario_without_its_program_is_played_by_nobody() -> None:
+def test_a_scenario_without_its_program_is_has_no_turns() -> None:
     race = scenario(programs=("no-such-program",))
     played = play(race, ["stock"], 1, lambda scenario, contestant: Outcome({}))
     advice = "no-such-program is not installed: apt-get install no-such-program"
@@ -275,14 +277,14 @@ It runs.
     )
 
 
-def test_a_line_is_the_median_of_all_rounds_if_their_points_lie_together() -> None:
+def test_a_curve_is_the_median_of_all_rounds_if_their_points_lie_together() -> None:
     rounds = [[(1.0, 1.0), (2.0, 5.0)], [(1.0, 2.0), (2.0, 4.0)], [(1.0, 9.0), (2.0, 6.0)]]
-    turns = [Outcome({"time": n}, {"waits": line}) for n, line in enumerate(rounds)]
+    turns = [Outcome({"time": n}, {"waits": curve}) for n, curve in enumerate(rounds)]
     plot = plots.Plot("waits", "Waits", "x", "y")
     played = Results(scenario(), {"ours": [*turns, "it broke"]})
-    assert plots._line(played, "ours", plot) == [(1.0, 2.0), (2.0, 5.0)]
+    assert plots._curve(played, "ours", plot) == [(1.0, 2.0), (2.0, 5.0)]
     turns[0].series["waits"][0] = (0.5, 1.0)
-    assert plots._line(played, "ours", plot) == rounds[1]
+    assert plots._curve(played, "ours", plot) == rounds[1]
 
 
 def test_the_readme_shows_one_table_and_one_picture() -> None:
@@ -378,12 +380,12 @@ def test_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_name_is_refused_with_those_that_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for arguments in (["cores"], ["core", "--peers", "nobody"], ["--rounds", "0"]):
+    for arguments in (["cores"], ["core", "--peers", "nothing"], ["--rounds", "0"]):
         with pytest.raises(SystemExit):
             main(arguments)
     errors = capsys.readouterr().err
     assert "no scenario is called 'cores'; there are: core, " in errors
-    assert "no contestant is called 'nobody'; there are: ours, " in errors
+    assert "no contestant is called 'nothing'; there are: ours, " in errors
     assert "must be 1 or more" in errors
 
 
