@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .contestants import CONTESTANTS
+from .placement import Placement
 from .report import Report
 from .rounds import Results
 from .scenario import Better, Compare, Metric, Target
@@ -50,15 +51,15 @@ def _machine(report: Report) -> Iterator[str]:
 
 def target_table(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """What had to be reached, and what was."""
-    yield "| scenario | must reach | reached | met |"
-    yield "| --- | --- | --- | --- |"
+    yield "| scenario | placement | must reach | reached | met |"
+    yield "| --- | --- | --- | --- | --- |"
     for verdict in verdicts:
         reached = verdict.reason
         if verdict.reached is not None:
             numbers = _target_numbers(verdict.target, verdict.metric, verdict.reached)
             reached = f"{numbers}; {reached}" if reached else numbers
-        cells = (verdict.scenario, describe_target(verdict), reached, _MARKS[verdict.status])
-        yield _row(cells)
+        target, mark = describe_target(verdict), _MARKS[verdict.status]
+        yield _row((verdict.scenario, verdict.placement, target, reached, mark))
 
 
 def describe_target(verdict: Verdict) -> str:
@@ -84,7 +85,7 @@ def describe_miss(verdict: Verdict) -> str:
     if verdict.reached is not None:
         reached = _target_numbers(verdict.target, verdict.metric, verdict.reached)
     found = "; ".join(part for part in (reached, verdict.reason) if part)
-    return f"{verdict.scenario}: {describe_target(verdict)} - {found}"
+    return f"{verdict.scenario} ({verdict.placement}): {describe_target(verdict)} - {found}"
 
 
 def _target_numbers(target: Target, metric: Metric, reached: Summary) -> str:
@@ -117,14 +118,27 @@ def _picture(plot: Path) -> str:
 
 
 def _scenario(results: Results) -> Iterator[str]:
-    yield f"## {results.scenario.name}"
+    yield f"## {results.name}"
     yield ""
-    yield results.scenario.does
+    yield f"{results.scenario.does} {_describe_placement(results)}"
     yield ""
     yield from _contestant_table(results)
     for name, reason in results.missing.items():
         yield ""
         yield f"{CONTESTANTS[name].title} did not take part: {reason}."
+
+
+def _describe_placement(results: Results) -> str:
+    scenario = results.scenario
+    if results.placement is Placement.FREE:
+        text = "Free: the operating system placed all processes."
+    elif scenario.needs_server:
+        text = "Pinned: client and server shared one processor."
+    else:
+        text = "Pinned: on one processor."
+    if scenario.targets and not scenario.targets_in(results.placement):
+        text += " Its targets are judged in the other placement."
+    return text
 
 
 def _contestant_table(results: Results) -> Iterator[str]:

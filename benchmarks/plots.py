@@ -83,7 +83,7 @@ def draw(report: Report, directory: Path) -> list[Path]:
                 name: curve for name in results.turns if (curve := _curve(results, name, plot))
             }
             if curves:
-                path = directory / f"{results.scenario.name}-{plot.series}.svg"
+                path = directory / f"{results.name}-{plot.series}.svg"
                 _draw(plot, results, curves, path)
                 paths.append(path)
     return paths
@@ -118,7 +118,7 @@ def _draw(plot: Plot, results: Results, curves: dict[str, Curve], path: Path) ->
             color=_COLOURS.get(name),
             linewidth=2.5 if contestant.is_ours else 1.5,
         )
-    axes.set(title=f"{plot.title} ({results.scenario.name})", xlabel=plot.x, ylabel=plot.y)
+    axes.set(title=f"{plot.title} ({results.name})", xlabel=plot.x, ylabel=plot.y)
     plot.draw(axes)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
