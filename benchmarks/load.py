@@ -103,14 +103,20 @@ def all_at_once(threads: int, turn: Callable[[], float]) -> list[float]:
     return returned
 
 
-def cheapest(work: Callable[[], object], *, calls: int, batches: int) -> float:
+def cheapest(
+    work: Callable[[], object],
+    *,
+    calls: int,
+    batches: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Seconds that one call takes: the least of many batches, as more is other processes' work."""
     least = float("inf")
     for _ in range(batches):
-        began = time.perf_counter()
+        began = clock()
         for _ in range(calls):
             work()
-        least = min(least, time.perf_counter() - began)
+        least = min(least, clock() - began)
     return least / calls
 
 

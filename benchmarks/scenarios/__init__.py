@@ -6,6 +6,7 @@ from ..scenario import Scenario
 from . import (
     block,
     burst,
+    close,
     core,
     database_bound,
     greenlets,
@@ -13,7 +14,9 @@ from . import (
     many_threads,
     memory,
     orm,
+    page,
     rails,
+    request,
     spike,
     stale,
     startup,
@@ -21,7 +24,7 @@ from . import (
 )
 
 _MODULES = (
-    core, block, orm, web, database_bound, greenlets, http,
+    core, block, close, orm, request, page, web, database_bound, greenlets, http,
     burst, spike, stale, many_threads, rails, startup, memory,
 )  # fmt: skip
 
