@@ -173,12 +173,6 @@ _ALL = (
         database=_ours_by_transaction,
     ),
     Contestant(
-        name="ours-held",
-        title="django-connmgr, connection held throughout",
-        packages=("psycopg",),
-        database=_ours,
-    ),
-    Contestant(
         name="stock",
         title="Django, CONN_MAX_AGE=0",
         packages=("psycopg",),

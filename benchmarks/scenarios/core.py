@@ -6,6 +6,7 @@ import time
 
 from ..barepools import BarePool
 from ..load import cheapest, distribution, keep_busy
+from ..placement import Placement
 from ..scenario import Better, Metric, Outcome, Scenario, Stage, at_least, at_most
 
 _THREADS, _SIZE, _HOLD = 16, 4, 0.001
@@ -71,6 +72,7 @@ SCENARIOS = (
             at_most(3.0, "time", of="lock+deque"),
         ),
         run=_alone,
+        placements=(Placement.PINNED,),
         needs_server=False,
     ),
     Scenario(
@@ -82,7 +84,7 @@ SCENARIOS = (
         targets=(
             at_least(1.0, "acquires", of="psycopg_pool"),
             at_least(0.95, "fewest to most"),
-            at_most(2.0, "worst wait", of="psycopg_pool"),
+            at_most(1.0, "worst wait", of="psycopg_pool"),
         ),
         run=lambda stage: _contended(stage, _HOLD),
         needs_server=False,
@@ -95,7 +97,8 @@ SCENARIOS = (
         metrics=(_ACQUIRES, _FEWEST_TO_FAIR, _WORST_WAIT),
         targets=(
             at_least(1.2, "acquires", of="psycopg_pool"),
-            at_least(0.1, "fewest to fair"),
+            at_least(1.0, "fewest to fair", of="psycopg_pool"),
+            at_most(1.0, "worst wait", of="psycopg_pool"),
         ),
         run=lambda stage: _contended(stage, 0.0),
         needs_server=False,

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..contestants import PoolSettings
 from ..load import cheapest
+from ..placement import Placement
 from ..project import databases, set_up
 from ..scenario import Metric, Outcome, Scenario, Stage, at_most, at_most_above
 
@@ -66,5 +67,6 @@ SCENARIOS = (
             at_most_above(25, "calls", peer="stock-persistent", ours="ours-transaction"),
         ),
         run=_run,
+        placements=(Placement.PINNED,),
     ),
 )

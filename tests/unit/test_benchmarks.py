@@ -500,10 +500,11 @@ def test_every_scenario_is_made_of_what_there_is() -> None:
             assert {target.ours, target.peer or target.ours} <= set(each.contestants), each.name
 
 
+@needs_affinity
 def test_one_scenario_from_beginning_to_end(tmp_path: Path) -> None:
     """In processes of its own, as a user starts it."""
     numbers = tmp_path / "numbers.json"
-    arguments = ["core", "--free", "--peers", "lock+deque", "--quick", "--json", str(numbers)]
+    arguments = ["core", "--pin", "--peers", "lock+deque", "--quick", "--json", str(numbers)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
@@ -515,6 +516,7 @@ def test_one_scenario_from_beginning_to_end(tmp_path: Path) -> None:
     (core,) = json.loads(numbers.read_text())["scenarios"]
     times = {name: turns[0]["measures"]["time"] for name, turns in core["turns"].items()}
     statuses = [verdict["status"] for verdict in core["verdicts"]]
+    assert core["placement"] == "pinned"
     assert (set(times), statuses[0]) == ({"ours", "lock+deque"}, "not measured")
     assert min(times.values()) > 0
     assert done.returncode == int("missed" in statuses), done.stderr
