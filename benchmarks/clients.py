@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from .contestants import PoolSettings
+from .gate import Gate
 from .project import databases, set_up
 from .scenario import Stage
 from .server import Address
@@ -37,36 +37,15 @@ def make_client(stage: Stage, settings: PoolSettings, server: Address | None = N
 
 
 def gated(query: Callable[[], object], size: int) -> Callable[[], object]:
-    """``query``, made by no more than ``size`` threads at the same time, first come first served.
-
-    This is what a pool would do that costs nothing but the wait.
-    """
-    lock, free, queue = threading.Lock(), [None] * size, deque[threading.Lock]()
-
-    def enter() -> None:
-        with lock:
-            if free:
-                free.pop()
-                return
-            turn = threading.Lock()
-            turn.acquire()
-            queue.append(turn)
-        turn.acquire()
-
-    def leave() -> None:
-        with lock:
-            if not queue:
-                free.append(None)
-                return
-            turn = queue.popleft()
-        turn.release()
+    """``query``, made by no more than ``size`` threads at the same time."""
+    gate = Gate(size)
 
     def query_in_turn() -> object:
-        enter()
+        gate.enter()
         try:
             return query()
         finally:
-            leave()
+            gate.leave()
 
     return query_in_turn
 

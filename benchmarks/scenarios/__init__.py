@@ -10,6 +10,7 @@ from . import (
     core,
     database_bound,
     greenlets,
+    growth_of_costs,
     http,
     many_threads,
     memory,
@@ -25,7 +26,7 @@ from . import (
 
 _MODULES = (
     core, block, close, orm, request, page, web, database_bound, greenlets, http,
-    burst, spike, stale, many_threads, rails, startup, memory,
+    burst, spike, stale, many_threads, growth_of_costs, rails, startup, memory,
 )  # fmt: skip
 
 SCENARIOS: dict[str, Scenario] = {
