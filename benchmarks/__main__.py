@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures django-connmgr side by side with every peer. A run of everything "
-        "writes benchmarks/RESULTS.md, its plots, and the README's table. The exit status is 1 "
+        "writes benchmarks/RESULTS.md, its plots, and the README's lines. The exit status is 1 "
         "if a target was missed.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios (default: all)")

@@ -126,5 +126,5 @@ def distribution(waits: list[float]) -> Series:
     last = len(ordered) - 1
     if last < 0:
         return {}
-    shares = [n / 100 for n in range(100)] + [0.995, 0.999, 1.0]
+    shares = [n / 20 for n in range(20)] + [0.98, 0.99, 0.995, 0.999, 1.0]
     return {"waits": [(share, 1000 * ordered[round(share * last)]) for share in shares]}

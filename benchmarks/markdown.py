@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .contestants import CONTESTANTS
@@ -29,6 +30,8 @@ def _lines(report: Report, plots: Iterable[Path]) -> Iterator[str]:
     yield ""
     yield "## Targets"
     yield ""
+    yield f"{_count(report)} Each number is the median of the rounds, and their least and most."
+    yield ""
     yield from target_table(report.verdicts)
     for plot in plots:
         yield ""
@@ -36,6 +39,14 @@ def _lines(report: Report, plots: Iterable[Path]) -> Iterator[str]:
     for results in report.results:
         yield ""
         yield from _scenario(results)
+
+
+def _count(report: Report) -> str:
+    met, unmeasured = (
+        len(report.verdicts_with(status)) for status in (Status.MET, Status.NOT_MEASURED)
+    )
+    text = f"{met} of {len(report.verdicts)} targets were met"
+    return f"{text}, {unmeasured} were not measured." if unmeasured else f"{text}."
 
 
 def _machine(report: Report) -> Iterator[str]:
@@ -94,22 +105,54 @@ def _target_numbers(target: Target, metric: Metric, reached: Summary) -> str:
     return _spread(reached, metric.unit)
 
 
-#: What the README shows: the contestants of one scenario, and the picture of another.
-_MAIN_SCENARIO, _MAIN_PLOT = "web", "threads-throughput"
+@dataclass(frozen=True)
+class _Figure:
+    """A line of the README: ``text`` has a place for the ratio to each peer."""
+
+    scenario: str
+    peers: tuple[str, ...]
+    text: str
+
+    def of(self, results: Results) -> str | None:
+        metric = results.scenario.metrics[0].name
+        found = [ratios(results, metric, "ours", peer) for peer in self.peers]
+        numbers = [number(ratio.median) for ratio in found if ratio is not None]
+        return self.text.format(*numbers) if len(numbers) == len(self.peers) else None
+
+
+#: What the README shows: three lines, and one picture.
+_FIGURES = (
+    _Figure(
+        "web",
+        ("stock-persistent", "django-pool"),
+        "64 threads on 4 connections, each request a query, 10 ms of other work and a query: "
+        "**{} times** the requests per second of Django with 64 persistent connections, "
+        "**{} times** those of Django's pool.",
+    ),
+    _Figure(
+        "page",
+        ("stock-persistent",),
+        "40 threads on 4 connections, each request ten queries of the ORM around 10 ms of other "
+        "work: **{} times** the requests per second of Django with 40 persistent connections.",
+    ),
+    _Figure(
+        "request",
+        ("stock-persistent",),
+        "A request of two queries on one thread: **{} times** the processor time of Django with "
+        "a persistent connection.",
+    ),
+)
+_PLOT = "threads-throughput"
 
 
 def render_summary(report: Report, plots: Iterable[Path] = ()) -> str:
     """The README's few lines; ``plots`` are paths as seen from it."""
-    verdicts = report.verdicts
-    met = len(report.verdicts_with(Status.MET))
-    lines = []
-    for results in report.results:
-        if results.scenario.name == _MAIN_SCENARIO:
-            lines += [results.scenario.does, "", *_contestant_table(results), ""]
+    played = {results.name: results for results in report.results}
+    found = [each.of(played[each.scenario]) for each in _FIGURES if each.scenario in played]
+    lines = [f"- {line}" for line in found if line is not None]
     for plot in plots:
-        if plot.stem == _MAIN_PLOT:
-            lines += [_picture(plot), ""]
-    lines.append(f"{met} of {len(verdicts)} targets were met.")
+        if plot.stem == _PLOT:
+            lines += ["", _picture(plot)]
     return "\n".join(lines)
 
 

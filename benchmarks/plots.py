@@ -30,6 +30,10 @@ _COLOURS = {
 }
 
 
+#: The pictures that are kept beside the numbers; the others are drawn when they are wanted.
+IN_REPOSITORY = ("threads-throughput", "page-waits")
+
+
 @dataclass(frozen=True)
 class Plot:
     """How the curves named ``series`` are drawn."""
@@ -108,7 +112,7 @@ def _curve(results: Results, contestant: str, plot: Plot) -> Curve:
 def _draw(plot: Plot, results: Results, curves: dict[str, Curve], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.subplots()
     for name, curve in curves.items():
         contestant = CONTESTANTS[name]
@@ -121,5 +125,5 @@ def _draw(plot: Plot, results: Results, curves: dict[str, Curve], path: Path) ->
     axes.set(title=f"{plot.title} ({results.name})", xlabel=plot.x, ylabel=plot.y)
     plot.draw(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="x-small", loc="outside right center")
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

@@ -16,7 +16,7 @@ from testproject.cluster import ServerMissing
 from . import machine, markdown
 from .contestants import Missing
 from .placement import Placement, placed, why_impossible
-from .plots import draw, prepare
+from .plots import IN_REPOSITORY, draw, prepare
 from .progress import Progress
 from .report import Report, as_json
 from .rounds import Play, Results, in_fresh_process, name_in, play, wanted, why_missing
@@ -136,7 +136,7 @@ def conclude(plan: Plan, report: Report) -> int:
     """Write the report, say what was missed, and return the exit status."""
     plots: list[Path] = []
     if plan.plots is not None:
-        plots = draw(report, plan.plots)
+        plots = [path for path in draw(report, plan.plots) if path.stem in IN_REPOSITORY]
     if plan.json is not None:
         plan.json.write_text(as_json(report) + "\n")
     if plan.results is not None:
