@@ -91,8 +91,8 @@ SCENARIOS = (
     ),
     Scenario(
         name="core-no-hold",
-        does="The same, but released at once. The turns of the thread with the fewest, divided "
-        "by an equal share of all turns.",
+        does="As `core-hold`, but released at once. The turns of the thread with the fewest, "
+        "divided by an equal share of all turns.",
         contestants=_CONTESTANTS,
         metrics=(_ACQUIRES, _FEWEST_TO_FAIR, _WORST_WAIT),
         targets=(
