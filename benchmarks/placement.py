@@ -20,7 +20,7 @@ class Placement(enum.StrEnum):
 
 
 def why_impossible(placement: Placement) -> str | None:
-    """Why processes cannot be placed so on this system; ``None`` if they can."""
+    """Why this system does not have the placement; ``None`` if it has."""
     if placement is Placement.FREE or hasattr(os, "sched_setaffinity"):
         return None
     return "this system cannot pin processes to a processor"
@@ -28,7 +28,7 @@ def why_impossible(placement: Placement) -> str | None:
 
 @contextlib.contextmanager
 def placed(placement: Placement) -> Iterator[None]:
-    """Processes that this thread starts in the block, and their children, are placed so."""
+    """In the block, this thread and the processes that it starts are in the placement."""
     if placement is Placement.FREE:
         yield
         return

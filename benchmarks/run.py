@@ -57,7 +57,7 @@ class Plan:
 def run(plan: Plan) -> int:
     """Run it, write it, and return the exit status: 1 if a target was missed."""
     started = time.monotonic()
-    # So that the server is stopped too.
+    # SIGTERM stops the server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if plan.plots is not None:
@@ -86,7 +86,7 @@ def _needs_server(plan: Plan, placement: Placement) -> bool:
 
 @contextlib.contextmanager
 def _server_in(placement: Placement) -> Iterator[Address]:
-    """A server whose processes are placed so, and this one only while it starts them."""
+    """A server in this placement; this process is in it only while the server starts."""
     with contextlib.ExitStack() as stack:
         with placed(placement):
             address = stack.enter_context(running_server())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ def slow_to_connect(server: Address, seconds: float) -> Iterator[Address]:
     )
     assert process.stdout is not None  # noqa: S101 - for the type checker
     try:
-        yield dataclasses.replace(server, port=int(process.stdout.readline()))
+        yield server.at_port(int(process.stdout.readline()))
     finally:
         process.kill()
         process.wait()

@@ -33,7 +33,7 @@ def _run(stage: Stage) -> Outcome:
         _use(f"other{number}")
     third = _usage()
     connection = (second.memory - first.memory) / (second.connections - first.connections)
-    opened = third.connections - second.connections  # Some open more than they are asked for.
+    opened = third.connections - second.connections  # Some pools open more than one.
     pool = (third.memory - second.memory - connection * opened) / _POOLS
     return Outcome({"connection": connection, "pool": pool})
 

@@ -1,4 +1,4 @@
-"""What a request adds to its queries, in processor time."""
+"""What a request of two queries costs, in processor time."""
 
 from __future__ import annotations
 
