@@ -34,11 +34,12 @@ def fill(pool: BarePool, size: int) -> BarePool:
 def connmgr_pool(size: int) -> BarePool:
     from django_connmgr._pool.limits import Limits
     from django_connmgr._pool.pool import ConnectionPool
-    from django_connmgr._pool.slot import Lease
     from django_connmgr.testing import FakeDriver
 
-    pool = ConnectionPool("bare", FakeDriver(), Limits(max_size=size, timeout=30.0))
-    return fill(BarePool(pool.checkout, Lease.release, pool.close), size)
+    pool: Any = ConnectionPool("bare", FakeDriver(), Limits(max_size=size, timeout=30.0))
+    lease = pool.acquire()
+    lease.release()
+    return fill(BarePool(pool.acquire, type(lease).release, pool.close), size)
 
 
 def psycopg_pool(size: int) -> BarePool:
