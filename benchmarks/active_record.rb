@@ -5,7 +5,7 @@
 require "active_record"
 require "json"
 
-ELSEWHERE = 0.01
+OTHER_WORK = 0.01
 
 iterations, threads, connections = ARGV.map(&:to_i)
 server = JSON.parse(ENV.fetch("BENCHMARKS_SERVER"))
@@ -28,13 +28,13 @@ end
 POOL = ActiveRecord::Base.connection_pool
 
 HELD = lambda do |n|
-  POOL.with_connection { n.times { Customer.count; sleep ELSEWHERE } }
+  POOL.with_connection { n.times { Customer.count; sleep OTHER_WORK } }
 end
 
 BLOCKS = lambda do |n|
   n.times do
     POOL.with_connection { Customer.count }
-    sleep ELSEWHERE
+    sleep OTHER_WORK
   end
 end
 

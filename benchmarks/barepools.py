@@ -1,8 +1,8 @@
-"""Pools without Django and without a server: what a checkout costs, and nothing else.
+"""Pools without Django and without a server: what acquire and release cost, and nothing else.
 
-Each lends connections to nowhere, which answer what its pool asks of a connection when it
-is lent and taken back: what state it is in. None of them makes a round trip of its own
-accord. They are called as a framework calls them: by the two cheapest public calls.
+Their connections are fakes that answer the one question which a pool asks when it hands them
+out and takes them back: what state they are in. No pool makes a round trip of its own accord.
+Each is called as a framework calls it: by the two cheapest public calls.
 """
 
 from __future__ import annotations
@@ -19,43 +19,44 @@ from typing import Any
 class BarePool:
     """A pool with all of its connections open."""
 
-    take: Callable[[], Any]
-    give: Callable[[Any], object]
+    acquire: Callable[[], Any]
+    release: Callable[[Any], object]
     close: Callable[[], object]
 
 
 def fill(pool: BarePool, size: int) -> BarePool:
     """Make it open all its connections, now."""
-    for item in [pool.take() for _ in range(size)]:
-        pool.give(item)
+    for item in [pool.acquire() for _ in range(size)]:
+        pool.release(item)
     return pool
 
 
 def connmgr_pool(size: int) -> BarePool:
     from django_connmgr._pool.limits import Limits
     from django_connmgr._pool.pool import ConnectionPool
-    from django_connmgr._pool.slot import Lease
     from django_connmgr.testing import FakeDriver
 
-    pool = ConnectionPool("bare", FakeDriver(), Limits(max_size=size, timeout=30.0))
-    return fill(BarePool(pool.checkout, Lease.release, pool.close), size)
+    pool: Any = ConnectionPool("bare", FakeDriver(), Limits(max_size=size, timeout=30.0))
+    lease = pool.acquire()
+    lease.release()
+    return fill(BarePool(pool.acquire, type(lease).release, pool.close), size)
 
 
 def psycopg_pool(size: int) -> BarePool:
     from psycopg.pq import TransactionStatus
     from psycopg_pool import ConnectionPool
 
-    class Line:
+    class FakePGconn:
         transaction_status = TransactionStatus.IDLE
 
-    class Nowhere:
+    class FakeConnection:
         """Has what the pool uses of a connection."""
 
         def __init__(self) -> None:
-            self.pgconn = Line()
+            self.pgconn = FakePGconn()
 
         @classmethod
-        def connect(cls, conninfo: str, **kwargs: Any) -> Nowhere:  # noqa: ARG003
+        def connect(cls, conninfo: str, **kwargs: Any) -> FakeConnection:  # noqa: ARG003
             return cls()
 
         def close(self) -> None:
@@ -64,7 +65,7 @@ def psycopg_pool(size: int) -> BarePool:
     pool: Any = ConnectionPool(
         min_size=size,
         max_size=size,
-        connection_class=Nowhere,
+        connection_class=FakeConnection,
         open=False,
     )
     pool.open(wait=True)
@@ -74,14 +75,14 @@ def psycopg_pool(size: int) -> BarePool:
 def queue_pool(size: int) -> BarePool:
     from sqlalchemy.pool import QueuePool
 
-    class Nowhere:
+    class FakeConnection:
         def rollback(self) -> None:
             pass
 
         def close(self) -> None:
             pass
 
-    connect: Any = Nowhere
+    connect: Any = FakeConnection
     pool = QueuePool(connect, pool_size=size, max_overflow=0)
     return fill(BarePool(pool.connect, operator.methodcaller("close"), pool.dispose), size)
 
@@ -90,12 +91,12 @@ def lock_and_deque(size: int) -> BarePool:
     """The least that a pool can do: no waiting, no state, no deadline."""
     lock, idle = threading.Lock(), deque(object() for _ in range(size))
 
-    def take() -> object:
+    def acquire() -> object:
         with lock:
             return idle.pop()
 
-    def give(item: object) -> None:
+    def release(item: object) -> None:
         with lock:
             idle.append(item)
 
-    return BarePool(take, give, idle.clear)
+    return BarePool(acquire, release, idle.clear)

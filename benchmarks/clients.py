@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from .contestants import Wish
+from .contestants import PoolSettings
+from .gate import Gate
 from .project import databases, set_up
 from .scenario import Stage
 from .server import Address
@@ -19,54 +19,33 @@ from .server import Address
 class Client:
     #: ``SELECT 1``, on a connection that is there or is taken for it.
     query: Callable[[], object]
-    #: A request, of which Django's own signals tell at both ends.
+    #: A request: Django's own signals at its start and its end.
     request: Callable[[], AbstractContextManager[None]]
 
 
-def make_client(stage: Stage, wish: Wish, server: Address | None = None) -> Client:
+def make_client(stage: Stage, settings: PoolSettings, server: Address | None = None) -> Client:
     """The stage's contestant, ready for use, at ``server`` or at the stage's own."""
     server = server or stage.server
     if stage.contestant.database is None:
         return Client(_bare_query(server), contextlib.nullcontext)
-    set_up(databases(stage.contestant, server, wish))
-    # Wherever there are requests there is this, with what it does at the end of each.
+    set_up(databases(stage.contestant, server, settings))
+    # Connects Django's own receivers of these signals, as in every process that serves requests.
     import django.core.handlers.base  # noqa: F401
 
     query = django_query()
-    return Client(gated(query, wish.size) if stage.contestant.is_gated else query, request)
+    return Client(gated(query, settings.size) if stage.contestant.is_gated else query, request)
 
 
 def gated(query: Callable[[], object], size: int) -> Callable[[], object]:
-    """``query``, made by no more than ``size`` threads at the same time, first come first served.
-
-    As on a pool that costs nothing but the waiting for it.
-    """
-    lock, free, line = threading.Lock(), [None] * size, deque[threading.Lock]()
-
-    def enter() -> None:
-        with lock:
-            if free:
-                free.pop()
-                return
-            turn = threading.Lock()
-            turn.acquire()
-            line.append(turn)
-        turn.acquire()
-
-    def leave() -> None:
-        with lock:
-            if not line:
-                free.append(None)
-                return
-            turn = line.popleft()
-        turn.release()
+    """``query``, made by no more than ``size`` threads at the same time."""
+    gate = Gate(size)
 
     def query_in_turn() -> object:
-        enter()
+        gate.enter()
         try:
             return query()
         finally:
-            leave()
+            gate.leave()
 
     return query_in_turn
 

@@ -1,4 +1,4 @@
-"""Who takes part: what each one needs, and how its documentation says it is set up."""
+"""The contestants: what each one needs, and how its documentation says it is set up."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .barepools import (
     queue_pool,
 )
 
-#: How to install whatever a contestant may need from the package index.
+#: Installs everything that a contestant may need from the package index.
 INSTALL_GROUP = "pip install --group benchmarks"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class PoolSettings:
     """What a scenario asks of a contestant's pool; the rest is as its documentation says."""
 
     size: int
-    #: Connections that are there from the start. A steady load has all of them.
-    warm: int | None = None
-    #: Whether connections are looked at before they are used, for whoever has to ask for it.
+    #: Connections that are there from the start; ``None``: all of them, as for a steady load.
+    min_size: int | None = None
+    #: Whether connections are checked before they are used, where a contestant has that option.
     checks: bool = False
-    #: Seconds to wait for a connection, where the default is too short for what is asked.
+    #: Seconds to wait for a connection, where the default is too short for the scenario.
     timeout: float | None = None
 
     @property
-    def patience(self) -> dict[str, Any]:
+    def timeout_option(self) -> dict[str, Any]:
         return {} if self.timeout is None else {"timeout": self.timeout}
 
 
@@ -49,8 +49,8 @@ class Contestant:
     #: Libraries of Ruby that must be installed, and Debian's names of their packages.
     gems: tuple[str, ...] = ()
     #: Its entries of ``DATABASES["default"]``, beside the server's address.
-    database: Callable[[Wish], dict[str, Any]] | None = None
-    #: Whether no more queries are let through at once than the pool would have connections.
+    database: Callable[[PoolSettings], dict[str, Any]] | None = None
+    #: Whether a gate lets only as many queries through at once as a pool would have connections.
     is_gated: bool = False
     #: Its pool without Django and without a server.
     bare_pool: Callable[[int], BarePool] | None = None
@@ -96,59 +96,63 @@ def program_missing(program: str) -> str | None:
 # How each is set up for Django.
 
 
-def _ours(wish: Wish) -> dict[str, Any]:
-    pool = {"max_size": wish.size, **wish.patience}
+def _ours(settings: PoolSettings) -> dict[str, Any]:
+    pool = {"max_size": settings.size, **settings.timeout_option}
     return {"ENGINE": "django_connmgr.backends.postgresql", "OPTIONS": {"pool": pool}}
 
 
-def _ours_by_transaction(wish: Wish) -> dict[str, Any]:
-    pool = {"max_size": wish.size, "release": "transaction", **wish.patience}
+def _ours_by_transaction(settings: PoolSettings) -> dict[str, Any]:
+    pool = {"max_size": settings.size, "release": "transaction", **settings.timeout_option}
     return {"ENGINE": "django_connmgr.backends.postgresql", "OPTIONS": {"pool": pool}}
 
 
-def _stock(max_age: int | None) -> Callable[[Wish], dict[str, Any]]:
-    def database(wish: Wish) -> dict[str, Any]:
+def _stock(max_age: int | None) -> Callable[[PoolSettings], dict[str, Any]]:
+    def database(settings: PoolSettings) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.postgresql",
             "CONN_MAX_AGE": max_age,
-            "CONN_HEALTH_CHECKS": wish.checks,
+            "CONN_HEALTH_CHECKS": settings.checks,
         }
 
     return database
 
 
-def _psycopg_options(wish: Wish) -> dict[str, Any]:
-    # Of one size, as its documentation advises for a steady load, unless few are asked for.
-    least = wish.size if wish.warm is None else wish.warm
-    return {"pool": {"min_size": least, "max_size": wish.size, **wish.patience}}
+def _psycopg_options(settings: PoolSettings) -> dict[str, Any]:
+    # Of a fixed size, as its documentation advises for a steady load.
+    least = settings.size if settings.min_size is None else settings.min_size
+    return {"pool": {"min_size": least, "max_size": settings.size, **settings.timeout_option}}
 
 
-def _django_pool(wish: Wish) -> dict[str, Any]:
+def _django_pool(settings: PoolSettings) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.postgresql",
-        "CONN_HEALTH_CHECKS": wish.checks,
-        "OPTIONS": _psycopg_options(wish),
+        "CONN_HEALTH_CHECKS": settings.checks,
+        "OPTIONS": _psycopg_options(settings),
     }
 
 
-def _real_pool(wish: Wish) -> dict[str, Any]:
+def _real_pool(settings: PoolSettings) -> dict[str, Any]:
     return {
         "ENGINE": "django_pg_real_pool",
-        "CONN_HEALTH_CHECKS": wish.checks,
-        "OPTIONS": _psycopg_options(wish),
+        "CONN_HEALTH_CHECKS": settings.checks,
+        "OPTIONS": _psycopg_options(settings),
     }
 
 
-def _db_connection_pool(wish: Wish) -> dict[str, Any]:
-    # Its pings are a round trip for each checkout, so only where all others check too.
+def _db_connection_pool(settings: PoolSettings) -> dict[str, Any]:
+    # Its pings are a round trip for each connection handed out, so only where all others check too.
     return {
         "ENGINE": "dj_db_conn_pool.backends.postgresql",
-        "POOL_OPTIONS": {"POOL_SIZE": wish.size, "MAX_OVERFLOW": 0, "PRE_PING": wish.checks},
+        "POOL_OPTIONS": {
+            "POOL_SIZE": settings.size,
+            "MAX_OVERFLOW": 0,
+            "PRE_PING": settings.checks,
+        },
     }
 
 
-def _geventpool(wish: Wish) -> dict[str, Any]:
-    options = {"MAX_CONNS": wish.size, "REUSE_CONNS": wish.size, "pool": False}
+def _geventpool(settings: PoolSettings) -> dict[str, Any]:
+    options = {"MAX_CONNS": settings.size, "REUSE_CONNS": settings.size, "pool": False}
     return {"ENGINE": "django_db_geventpool.backends.postgresql_psycopg3", "OPTIONS": options}
 
 
@@ -167,12 +171,6 @@ _ALL = (
         is_ours=True,
         packages=("psycopg",),
         database=_ours_by_transaction,
-    ),
-    Contestant(
-        name="ours-held",
-        title="django-connmgr, connection held throughout",
-        packages=("psycopg",),
-        database=_ours,
     ),
     Contestant(
         name="stock",

@@ -40,9 +40,7 @@ def describe(contestants: Iterable[str]) -> Machine:
         date=dt.datetime.now(dt.UTC).date().isoformat(),
         system=f"{platform.system()} {platform.machine()}",
         processor=_processor(),
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cores=_cores(),
         versions=versions,
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .contestants import CONTESTANTS
+from .placement import Placement
 from .report import Report
 from .rounds import Results
 from .scenario import Better, Compare, Metric, Target
@@ -28,6 +30,8 @@ def _lines(report: Report, plots: Iterable[Path]) -> Iterator[str]:
     yield ""
     yield "## Targets"
     yield ""
+    yield f"{_count(report)} Each number is the median of the rounds, and their least and most."
+    yield ""
     yield from target_table(report.verdicts)
     for plot in plots:
         yield ""
@@ -35,6 +39,14 @@ def _lines(report: Report, plots: Iterable[Path]) -> Iterator[str]:
     for results in report.results:
         yield ""
         yield from _scenario(results)
+
+
+def _count(report: Report) -> str:
+    met, unmeasured = (
+        len(report.verdicts_with(status)) for status in (Status.MET, Status.NOT_MEASURED)
+    )
+    text = f"{met} of {len(report.verdicts)} targets were met"
+    return f"{text}, {unmeasured} were not measured." if unmeasured else f"{text}."
 
 
 def _machine(report: Report) -> Iterator[str]:
@@ -50,15 +62,15 @@ def _machine(report: Report) -> Iterator[str]:
 
 def target_table(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """What had to be reached, and what was."""
-    yield "| scenario | must reach | reached | met |"
-    yield "| --- | --- | --- | --- |"
+    yield "| scenario | placement | must reach | reached | met |"
+    yield "| --- | --- | --- | --- | --- |"
     for verdict in verdicts:
         reached = verdict.reason
         if verdict.reached is not None:
             numbers = _target_numbers(verdict.target, verdict.metric, verdict.reached)
             reached = f"{numbers}; {reached}" if reached else numbers
-        cells = (verdict.scenario, describe_target(verdict), reached, _MARKS[verdict.status])
-        yield _row(cells)
+        target, mark = describe_target(verdict), _MARKS[verdict.status]
+        yield _row((verdict.scenario, verdict.placement, target, reached, mark))
 
 
 def describe_target(verdict: Verdict) -> str:
@@ -84,7 +96,7 @@ def describe_miss(verdict: Verdict) -> str:
     if verdict.reached is not None:
         reached = _target_numbers(verdict.target, verdict.metric, verdict.reached)
     found = "; ".join(part for part in (reached, verdict.reason) if part)
-    return f"{verdict.scenario}: {describe_target(verdict)} - {found}"
+    return f"{verdict.scenario} ({verdict.placement}): {describe_target(verdict)} - {found}"
 
 
 def _target_numbers(target: Target, metric: Metric, reached: Summary) -> str:
@@ -93,22 +105,54 @@ def _target_numbers(target: Target, metric: Metric, reached: Summary) -> str:
     return _spread(reached, metric.unit)
 
 
-#: What the README shows: the contestants of one scenario, and the picture of another.
-_MAIN_SCENARIO, _MAIN_PLOT = "web", "threads-throughput"
+@dataclass(frozen=True)
+class _Figure:
+    """A line of the README: ``text`` has a place for the ratio to each peer."""
+
+    scenario: str
+    peers: tuple[str, ...]
+    text: str
+
+    def of(self, results: Results) -> str | None:
+        metric = results.scenario.metrics[0].name
+        found = [ratios(results, metric, "ours", peer) for peer in self.peers]
+        numbers = [number(ratio.median) for ratio in found if ratio is not None]
+        return self.text.format(*numbers) if len(numbers) == len(self.peers) else None
+
+
+#: What the README shows: three lines, and one picture.
+_FIGURES = (
+    _Figure(
+        "web",
+        ("stock-persistent", "django-pool"),
+        "64 threads on 4 connections, each request a query, 10 ms of other work and a query: "
+        "**{} times** the requests per second of Django with 64 persistent connections, "
+        "**{} times** those of Django's pool.",
+    ),
+    _Figure(
+        "page",
+        ("stock-persistent",),
+        "40 threads on 4 connections, each request ten queries of the ORM around 10 ms of other "
+        "work: **{} times** the requests per second of Django with 40 persistent connections.",
+    ),
+    _Figure(
+        "request",
+        ("stock-persistent",),
+        "A request of two queries on one thread: **{} times** the processor time of Django with "
+        "a persistent connection.",
+    ),
+)
+_PLOT = "threads-throughput"
 
 
 def render_summary(report: Report, plots: Iterable[Path] = ()) -> str:
     """The README's few lines; ``plots`` are paths as seen from it."""
-    verdicts = report.verdicts
-    met = len(report.verdicts_with(Status.MET))
-    lines = []
-    for results in report.results:
-        if results.scenario.name == _MAIN_SCENARIO:
-            lines += [results.scenario.does, "", *_contestant_table(results), ""]
+    played = {results.name: results for results in report.results}
+    found = [each.of(played[each.scenario]) for each in _FIGURES if each.scenario in played]
+    lines = [f"- {line}" for line in found if line is not None]
     for plot in plots:
-        if plot.stem == _MAIN_PLOT:
-            lines += [_picture(plot), ""]
-    lines.append(f"{met} of {len(verdicts)} targets were met.")
+        if plot.stem == _PLOT:
+            lines += ["", _picture(plot)]
     return "\n".join(lines)
 
 
@@ -117,9 +161,9 @@ def _picture(plot: Path) -> str:
 
 
 def _scenario(results: Results) -> Iterator[str]:
-    yield f"## {results.scenario.name}"
+    yield f"## {results.name}"
     yield ""
-    yield results.scenario.does
+    yield f"{results.scenario.does} {_describe_placement(results)}"
     yield ""
     yield from _contestant_table(results)
     for name, reason in results.missing.items():
@@ -127,8 +171,21 @@ def _scenario(results: Results) -> Iterator[str]:
         yield f"{CONTESTANTS[name].title} did not take part: {reason}."
 
 
+def _describe_placement(results: Results) -> str:
+    scenario = results.scenario
+    if results.placement is Placement.FREE:
+        text = "Free: the operating system placed all processes."
+    elif scenario.needs_server:
+        text = "Pinned: client and server shared one processor."
+    else:
+        text = "Pinned: on one processor."
+    if scenario.targets and not scenario.targets_in(results.placement):
+        text += " Its targets are judged in the other placement."
+    return text
+
+
 def _contestant_table(results: Results) -> Iterator[str]:
-    """Everybody's numbers, and the ratios of ours to them."""
+    """Every contestant's numbers, and the ratios of ours to them."""
     scenario = results.scenario
     ours = [name for name in results.turns if CONTESTANTS[name].is_ours]
     first = scenario.metrics[0]

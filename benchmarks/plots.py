@@ -1,4 +1,4 @@
-"""Pictures of the report, as SVG: what needs more than one number to be told."""
+"""Pictures of the report, as SVG: what one number does not show."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from .contestants import CONTESTANTS, INSTALL_GROUP, Missing
 from .report import Report
 from .rounds import Results
-from .scenario import Line, Outcome
+from .scenario import Curve, Outcome
 
-#: A colour for each contestant, the same in every picture; ours are the strong ones.
+#: A colour for each contestant, the same in every picture; ours are green.
 _COLOURS = {
     "ours": "#0b6623",
     "ours-transaction": "#4caf50",
@@ -30,9 +30,13 @@ _COLOURS = {
 }
 
 
+#: The pictures that are kept beside the numbers; the others are drawn when they are wanted.
+IN_REPOSITORY = ("threads-throughput", "page-waits")
+
+
 @dataclass(frozen=True)
 class Plot:
-    """How the lines named ``series`` are drawn."""
+    """How the curves named ``series`` are drawn."""
 
     series: str
     title: str
@@ -74,50 +78,52 @@ def prepare() -> None:
 
 
 def draw(report: Report, directory: Path) -> list[Path]:
-    """One file for each scenario and kind of line that it has; returns their paths."""
+    """One file for each scenario and series that it has; returns their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for results in report.results:
         for plot in _PLOTS:
-            lines = {name: line for name in results.turns if (line := _line(results, name, plot))}
-            if lines:
-                path = directory / f"{results.scenario.name}-{plot.series}.svg"
-                _draw(plot, results, lines, path)
+            curves = {
+                name: curve for name in results.turns if (curve := _curve(results, name, plot))
+            }
+            if curves:
+                path = directory / f"{results.name}-{plot.series}.svg"
+                _draw(plot, results, curves, path)
                 paths.append(path)
     return paths
 
 
-def _line(results: Results, contestant: str, plot: Plot) -> Line:
+def _curve(results: Results, contestant: str, plot: Plot) -> Curve:
     """The median of all rounds; where their points lie elsewhere each time, the middle round."""
     key = results.scenario.metrics[0].name
     turns = [turn for turn in results.turns[contestant] if isinstance(turn, Outcome)]
     turns.sort(key=lambda turn: turn.measures.get(key, 0.0))
-    lines = [line for turn in turns if (line := turn.series.get(plot.series))]
-    if not lines:
+    curves = [curve for turn in turns if (curve := turn.series.get(plot.series))]
+    if not curves:
         return []
-    if len({tuple(x for x, _ in line) for line in lines}) > 1:
-        return lines[len(lines) // 2]
+    if len({tuple(x for x, _ in curve) for curve in curves}) > 1:
+        return curves[len(curves) // 2]
     return [
         (points[0][0], statistics.median(y for _, y in points))
-        for points in zip(*lines, strict=True)
+        for points in zip(*curves, strict=True)
     ]
 
 
-def _draw(plot: Plot, results: Results, lines: dict[str, Line], path: Path) -> None:
+def _draw(plot: Plot, results: Results, curves: dict[str, Curve], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.subplots()
-    for name, line in lines.items():
+    for name, curve in curves.items():
         contestant = CONTESTANTS[name]
         axes.plot(
-            *zip(*line, strict=True),
+            *zip(*curve, strict=True),
             label=contestant.title,
             color=_COLOURS.get(name),
             linewidth=2.5 if contestant.is_ours else 1.5,
         )
-    axes.set(title=f"{plot.title} ({results.scenario.name})", xlabel=plot.x, ylabel=plot.y)
+    axes.set(title=f"{plot.title} ({results.name})", xlabel=plot.x, ylabel=plot.y)
     plot.draw(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="x-small", loc="outside right center")
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

@@ -34,7 +34,7 @@ class Progress:
     def end(self, remark: str) -> None:
         """The scenario is over."""
         seconds = time.monotonic() - self._scenario_started
-        line = f"{self._scenario:<18} {seconds:6.1f} s  {remark}"
+        line = f"{self._scenario:<22} {seconds:6.1f} s  {remark}"
         if self._stream.isatty():
             self._write(line)
             self._width = 0

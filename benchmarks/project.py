@@ -6,17 +6,17 @@ import json
 import os
 from typing import Any
 
-from .contestants import Contestant, Wish
+from .contestants import Contestant, PoolSettings
 from .server import APPLICATION, Address
 
 
 def databases(
-    contestant: Contestant, server: Address, wish: Wish, aliases: int = 1
+    contestant: Contestant, server: Address, settings: PoolSettings, aliases: int = 1
 ) -> dict[str, Any]:
     """``DATABASES``: ``default``, and as many more as are wanted, all alike."""
     if contestant.database is None:
         raise ValueError(f"{contestant.name} is no engine for Django")
-    entries = contestant.database(wish)
+    entries = contestant.database(settings)
     options = {"application_name": APPLICATION, **entries.get("OPTIONS", {})}
     database = {
         "HOST": server.host,

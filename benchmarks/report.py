@@ -1,4 +1,4 @@
-"""A whole run, as everything that shows it needs it."""
+"""A whole run: what the Markdown, the pictures and the JSON are made of."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def as_json(report: Report) -> str:
 def _scenario_as_json(results: Results) -> dict[str, Any]:
     return {
         "name": results.scenario.name,
+        "placement": results.placement,
         "turns": {
             name: [_turn_as_json(turn) for turn in turns] for name, turns in results.turns.items()
         },

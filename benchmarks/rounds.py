@@ -13,21 +13,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .contestants import CONTESTANTS, Contestant, Missing, program_missing
+from .placement import Placement, placed, why_impossible
 from .scenario import Outcome, Scenario
-from .server import VARIABLE, Address, await_goodbyes
+from .server import VARIABLE, Address, await_disconnects
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
 class Results:
-    """All turns of one scenario."""
+    """All turns of one scenario in one placement."""
 
     scenario: Scenario
+    placement: Placement
     #: By contestant, a turn for each round: what it came to, or why it failed.
     turns: dict[str, list[Outcome | str]] = field(default_factory=dict)
     #: Contestants that did not take part, and why.
     missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The scenario's, with the placement where it is not the scenario's first one."""
+        return name_in(self.scenario, self.placement)
 
     def values(self, contestant: str, metric: str) -> list[float | None]:
         """One for each round; ``None`` where the turn failed or had no such number."""
@@ -41,21 +48,29 @@ class Results:
         return next((t for t in self.turns.get(contestant, []) if isinstance(t, str)), None)
 
 
+def name_in(scenario: Scenario, placement: Placement) -> str:
+    """What the scenario is called in reports when it runs there."""
+    is_first = placement is scenario.placements[0]
+    return scenario.name if is_first else f"{scenario.name}-{placement}"
+
+
 Play = Callable[[Scenario, Contestant], Outcome | str]
 
 
 def play(
     scenario: Scenario,
+    placement: Placement,
+    *,
     peers: Sequence[str] | None,
     rounds: int,
     turn: Play,
     on_turn: Callable[[str], object] = lambda name: None,  # noqa: ARG005
 ) -> Results:
-    """Every contestant that can take part, ``rounds`` times; ``peers`` names all others wanted."""
-    results = Results(scenario)
+    """Every contestant that can take part, ``rounds`` times. See ``wanted()`` for ``peers``."""
+    results = Results(scenario, placement)
     takes_part = []
     for contestant in wanted(scenario, peers):
-        reason = why_missing(scenario, contestant)
+        reason = why_missing(scenario, contestant, placement)
         if reason is None:
             takes_part.append(contestant)
             results.turns[contestant.name] = []
@@ -69,13 +84,15 @@ def play(
 
 
 def wanted(scenario: Scenario, peers: Sequence[str] | None) -> list[Contestant]:
-    """Ours always; of the others those in ``peers``, or all."""
+    """Ours, and those of the others that are in ``peers``; all if that is ``None``."""
     contestants = [CONTESTANTS[name] for name in scenario.contestants]
     return [c for c in contestants if c.is_ours or peers is None or c.name in peers]
 
 
-def why_missing(scenario: Scenario, contestant: Contestant) -> str | None:
+def why_missing(scenario: Scenario, contestant: Contestant, placement: Placement) -> str | None:
     """Why it cannot take part, and what to do about it; ``None`` if it can."""
+    if (reason := why_impossible(placement)) is not None:
+        return reason
     for program in scenario.programs:
         reason = program_missing(program)
         if reason is not None:
@@ -87,7 +104,7 @@ def why_missing(scenario: Scenario, contestant: Contestant) -> str | None:
     return None
 
 
-def in_fresh_process(server: Address | None, *, is_quick: bool) -> Play:
+def in_fresh_process(server: Address | None, placement: Placement, *, is_quick: bool) -> Play:
     """Makes turns that run ``benchmarks.worker``."""
     environment = dict(os.environ)
     environment.pop("DJANGO_SETTINGS_MODULE", None)
@@ -98,9 +115,10 @@ def in_fresh_process(server: Address | None, *, is_quick: bool) -> Play:
     def turn(scenario: Scenario, contestant: Contestant) -> Outcome | str:
         command = [sys.executable, "-m", "benchmarks.worker", scenario.name, contestant.name]
         command += ["--quick"] * is_quick + ["--green"] * scenario.is_green
-        outcome = _run(command, environment, scenario.time_limit)
+        with placed(placement):
+            outcome = _run(command, environment, scenario.time_limit)
         if server is not None and scenario.needs_server:
-            await_goodbyes(server)
+            await_disconnects(server)
         return outcome
 
     return turn
@@ -116,7 +134,7 @@ def _run(command: list[str], environment: dict[str, str], time_limit: float) -> 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
-            start_new_session=True,  # So that whatever it started ends with it.
+            start_new_session=True,  # So that the processes it started end with it.
         )
         try:
             code = process.wait(time_limit)
@@ -134,7 +152,7 @@ def _run(command: list[str], environment: dict[str, str], time_limit: float) -> 
     except ValueError:
         return f"did not answer in JSON: {lines[-1][:200]}"
     series = {
-        name: [(float(x), float(y)) for x, y in line] for name, line in answer["series"].items()
+        name: [(float(x), float(y)) for x, y in curve] for name, curve in answer["series"].items()
     }
     return Outcome(answer["measures"], series)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from testproject.cluster import ServerMissing
 
 from . import machine, markdown
 from .contestants import Missing
-from .plots import draw, prepare
+from .placement import Placement, placed, why_impossible
+from .plots import IN_REPOSITORY, draw, prepare
 from .progress import Progress
 from .report import Report, as_json
-from .rounds import Play, Results, in_fresh_process, play, wanted, why_missing
+from .rounds import Play, Results, in_fresh_process, name_in, play, wanted, why_missing
 from .scenario import Scenario
-from .server import running_server
+from .server import Address, running_server
 from .verdict import Status, exit_status, judge
 
 
@@ -33,6 +34,8 @@ class Plan:
     peers: Sequence[str] | None = None
     #: Turns of each contestant; ``None`` for each scenario's own number.
     rounds: int | None = None
+    #: Where all of it runs; ``None``: each scenario where its targets are judged.
+    placement: Placement | None = None
     is_quick: bool = False
     json: Path | None = None
     plots: Path | None = None
@@ -42,21 +45,31 @@ class Plan:
     def rounds_of(self, scenario: Scenario) -> int:
         return self.rounds or (1 if self.is_quick else scenario.rounds)
 
+    def runs(self) -> list[tuple[Scenario, Placement]]:
+        """Every scenario in each of its placements, in order."""
+        return [
+            (scenario, placement)
+            for scenario in self.scenarios
+            for placement in ([self.placement] if self.placement else scenario.placements)
+        ]
+
 
 def run(plan: Plan) -> int:
     """Run it, write it, and return the exit status: 1 if a target was missed."""
     started = time.monotonic()
-    # Whoever is told to end takes the server along.
+    # SIGTERM stops the server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if plan.plots is not None:
-            prepare()  # Sooner than after a quarter of an hour.
+            prepare()  # Before anything is measured.
         with contextlib.ExitStack() as stack:
-            server = None
-            if any(scenario.needs_server for scenario in plan.scenarios):
-                server = stack.enter_context(running_server())
-            turn = in_fresh_process(server, is_quick=plan.is_quick)
-            results = measure(plan, turn)
+            turns = {}
+            for placement in Placement:
+                server = None
+                if _needs_server(plan, placement):
+                    server = stack.enter_context(_server_in(placement))
+                turns[placement] = in_fresh_process(server, placement, is_quick=plan.is_quick)
+            results = measure(plan, turns)
     except (ServerMissing, Missing) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -65,19 +78,41 @@ def run(plan: Plan) -> int:
     return conclude(plan, report)
 
 
-def measure(plan: Plan, turn: Play) -> list[Results]:
-    """Every scenario in turn, with its progress on standard error."""
-    turns = sum(
-        plan.rounds_of(scenario)
-        for scenario in plan.scenarios
-        for contestant in wanted(scenario, plan.peers)
-        if why_missing(scenario, contestant) is None
+def _needs_server(plan: Plan, placement: Placement) -> bool:
+    return why_impossible(placement) is None and any(
+        scenario.needs_server for scenario, each in plan.runs() if each is placement
     )
-    progress = Progress(sys.stderr, turns)
+
+
+@contextlib.contextmanager
+def _server_in(placement: Placement) -> Iterator[Address]:
+    """A server in this placement; this process is in it only while the server starts."""
+    with contextlib.ExitStack() as stack:
+        with placed(placement):
+            address = stack.enter_context(running_server())
+        yield address
+
+
+def measure(plan: Plan, turns: Mapping[Placement, Play]) -> list[Results]:
+    """Every scenario in turn, with its progress on standard error."""
+    count = sum(
+        plan.rounds_of(scenario)
+        for scenario, placement in plan.runs()
+        for contestant in wanted(scenario, plan.peers)
+        if why_missing(scenario, contestant, placement) is None
+    )
+    progress = Progress(sys.stderr, count)
     measured = []
-    for scenario in plan.scenarios:
-        progress.begin(scenario.name)
-        results = play(scenario, plan.peers, plan.rounds_of(scenario), turn, progress.step)
+    for scenario, placement in plan.runs():
+        progress.begin(name_in(scenario, placement))
+        results = play(
+            scenario,
+            placement,
+            peers=plan.peers,
+            rounds=plan.rounds_of(scenario),
+            turn=turns[placement],
+            on_turn=progress.step,
+        )
         progress.end(_remark(results))
         measured.append(results)
     return measured
@@ -101,7 +136,7 @@ def conclude(plan: Plan, report: Report) -> int:
     """Write the report, say what was missed, and return the exit status."""
     plots: list[Path] = []
     if plan.plots is not None:
-        plots = draw(report, plan.plots)
+        plots = [path for path in draw(report, plan.plots) if path.stem in IN_REPOSITORY]
     if plan.json is not None:
         plan.json.write_text(as_json(report) + "\n")
     if plan.results is not None:

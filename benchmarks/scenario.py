@@ -1,4 +1,4 @@
-"""What is measured, for whom, and what must be reached."""
+"""What is measured, of which contestants, and what must be reached."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .contestants import Contestant
+from .placement import Placement
 from .server import Address
 
-#: Named values of one contestant in one round, and lines to draw.
+#: Named values of one contestant in one round, and curves to draw.
 Measures = dict[str, float]
-Line = list[tuple[float, float]]
-Series = dict[str, Line]
+Curve = list[tuple[float, float]]
+Series = dict[str, Curve]
 
 
 class Better(enum.StrEnum):
@@ -50,18 +51,34 @@ class Target:
     peer: str | None = None
     compare: Compare = Compare.RATIO
     ours: str = "ours"
+    #: Where it is judged; ``None``: in the scenario's first placement.
+    placement: Placement | None = None
 
 
-def at_most(bound: float, metric: str, *, of: str | None = None, ours: str = "ours") -> Target:
+def at_most(
+    bound: float,
+    metric: str,
+    *,
+    of: str | None = None,
+    ours: str = "ours",
+    placement: Placement | None = None,
+) -> Target:
     """At most so many times the number of the peer ``of``, or so much."""
     compare = Compare.RATIO if of else Compare.VALUE
-    return Target(metric, bound, Better.LESS, of, compare, ours)
+    return Target(metric, bound, Better.LESS, of, compare, ours, placement)
 
 
-def at_least(bound: float, metric: str, *, of: str | None = None, ours: str = "ours") -> Target:
+def at_least(
+    bound: float,
+    metric: str,
+    *,
+    of: str | None = None,
+    ours: str = "ours",
+    placement: Placement | None = None,
+) -> Target:
     """At least so many times the number of the peer ``of``, or so much."""
     compare = Compare.RATIO if of else Compare.VALUE
-    return Target(metric, bound, Better.MORE, of, compare, ours)
+    return Target(metric, bound, Better.MORE, of, compare, ours, placement)
 
 
 def at_most_above(bound: float, metric: str, *, peer: str, ours: str = "ours") -> Target:
@@ -71,14 +88,14 @@ def at_most_above(bound: float, metric: str, *, peer: str, ours: str = "ours") -
 
 @dataclass(frozen=True)
 class Stage:
-    """One contestant's turn: who it is, and where the server is."""
+    """One contestant's turn: the contestant, and where the server is."""
 
     contestant: Contestant
     server: Address
     is_quick: bool = False
 
     def scaled(self, full: float) -> float:
-        """A length of time or a number of calls: a quarter where it must be quick."""
+        """A length of time or a number of calls; a quarter of it with ``--quick``."""
         return full / 4 if self.is_quick else full
 
 
@@ -102,6 +119,8 @@ class Scenario:
     metrics: tuple[Metric, ...]
     targets: tuple[Target, ...] = ()
     run: Callable[[Stage], Outcome]
+    #: Where it runs, unless the command line says so: every one of these in turn.
+    placements: tuple[Placement, ...] = (Placement.FREE,)
     rounds: int = 5
     #: Seconds after which a turn has failed.
     time_limit: float = 60.0
@@ -110,6 +129,10 @@ class Scenario:
     is_green: bool = False
     #: Programs that it needs beside the contestants, by Debian's name of the package.
     programs: tuple[str, ...] = ()
+
+    def targets_in(self, placement: Placement) -> list[Target]:
+        """The targets that are judged there."""
+        return [t for t in self.targets if (t.placement or self.placements[0]) is placement]
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)

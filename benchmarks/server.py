@@ -12,14 +12,14 @@ from typing import Any
 
 from testproject.cluster import DATABASE, USER, running_cluster
 
-#: Environment variable with the server's address, for the processes of the rounds.
+#: Environment variable with the server's address, for the processes of the turns.
 VARIABLE = "BENCHMARKS_SERVER"
-#: What contestants' connections are called, so that they can be counted.
+#: The ``application_name`` of contestants' connections, by which they are counted.
 APPLICATION = "benchmarks"
-#: Many, so that it is never the server that bounds a contestant.
+#: So many that the server's limit bounds no contestant.
 MAX_CONNECTIONS = 300
 #: Seconds that the connections of a turn may take to end.
-_GOODBYES = 10.0
+_DISCONNECT_TIMEOUT = 10.0
 
 #: The table of ``testproject.shop.models.Customer``.
 _TABLE = """
@@ -33,7 +33,7 @@ ANALYZE shop_customer;
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, and how to get in."""
+    """Where a server is, and how to log in."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -64,13 +64,13 @@ class Address:
         }
 
 
-def await_goodbyes(address: Address) -> None:
-    """Return when no contestant's connection is left: its end is not the next one's burden."""
+def await_disconnects(address: Address) -> None:
+    """Return when the server has ended every contestant's connection."""
     import psycopg
 
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
-    deadline = time.monotonic() + _GOODBYES
-    with psycopg.connect(autocommit=True, **address.conninfo("referee")) as connection:
+    deadline = time.monotonic() + _DISCONNECT_TIMEOUT
+    with psycopg.connect(autocommit=True, **address.conninfo("await-disconnects")) as connection:
         while connection.execute(query, [APPLICATION]).fetchone() != (0,):
             if time.monotonic() > deadline:
                 break
@@ -82,6 +82,6 @@ def running_server() -> Iterator[Address]:
     """A server for the length of a block, with the table that is queried."""
     settings = {"max_connections": str(MAX_CONNECTIONS), "shared_buffers": "64MB"}
     with running_cluster(settings=settings) as cluster:
-        for statement in (_TABLE, "CHECKPOINT"):  # So that none is made in the middle of a turn.
+        for statement in (_TABLE, "CHECKPOINT"):  # Now, and not in the middle of a turn.
             cluster.psql(statement)
         yield Address(cluster.host, cluster.port, USER, cluster.password, DATABASE)

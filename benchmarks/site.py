@@ -1,4 +1,4 @@
-"""The site that is served over HTTP: a query, 10 ms elsewhere, and another query."""
+"""The site that is served over HTTP: a query, 10 ms of other work, and another query."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 #: Seconds of a request that are not the database's.
-ELSEWHERE = 0.01
+OTHER_WORK = 0.01
 
 
 def page(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     from testproject.shop.models import Customer
 
     first = Customer.objects.get(pk=1)
-    time.sleep(ELSEWHERE)
+    time.sleep(OTHER_WORK)
     second = Customer.objects.get(pk=2)
     return HttpResponse(f"{first} {second}")
 
@@ -27,7 +27,7 @@ async def async_page(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     from testproject.shop.models import Customer
 
     first = await Customer.objects.aget(pk=1)
-    await asyncio.sleep(ELSEWHERE)
+    await asyncio.sleep(OTHER_WORK)
     second = await Customer.objects.aget(pk=2)
     return HttpResponse(f"{first} {second}")
 

@@ -1,4 +1,4 @@
-"""Whether targets were reached: medians of what was paired by round."""
+"""Whether targets were reached: medians of what is paired round by round."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import enum
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from .contestants import CONTESTANTS
+from .placement import Placement
 from .rounds import Results
 from .scenario import Better, Compare, Metric, Target
 
@@ -29,9 +31,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target, and what became of it."""
+    """One target, and whether it was reached."""
 
     scenario: str
+    placement: Placement
     target: Target
     metric: Metric
     status: Status
@@ -74,13 +77,13 @@ def _paired(
 
 
 def judge(results: Results) -> list[Verdict]:
-    """Every target of the scenario, in its order."""
-    return [_judge(results, target) for target in results.scenario.targets]
+    """Every target of the scenario that is judged where it was played, in its order."""
+    return [_judge(results, target) for target in results.scenario.targets_in(results.placement)]
 
 
 def _judge(results: Results, target: Target) -> Verdict:
-    scenario = results.scenario
-    metric = scenario.metric(target.metric)
+    metric = results.scenario.metric(target.metric)
+    verdict = partial(Verdict, results.scenario.name, results.placement, target, metric)
     reached = summarise(
         list(_paired(results, target.metric, target.ours, target.peer, target.compare))
     )
@@ -88,16 +91,16 @@ def _judge(results: Results, target: Target) -> Verdict:
     if own_failure is not None:
         # A median of those that succeeded would hide it.
         reason = f"{CONTESTANTS[target.ours].title} failed: {own_failure}"
-        return Verdict(scenario.name, target, metric, Status.MISSED, reached, reason)
+        return verdict(Status.MISSED, reached, reason)
     if reached is None:
         reason = _why_not(results, target)
-        return Verdict(scenario.name, target, metric, Status.NOT_MEASURED, None, reason)
+        return verdict(Status.NOT_MEASURED, None, reason)
     is_met = (
         reached.median <= target.bound
         if target.better is Better.LESS
         else reached.median >= target.bound
     )
-    return Verdict(scenario.name, target, metric, Status.MET if is_met else Status.MISSED, reached)
+    return verdict(Status.MET if is_met else Status.MISSED, reached)
 
 
 def _why_not(results: Results, target: Target) -> str:

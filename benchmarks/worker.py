@@ -33,7 +33,7 @@ def main() -> int:
     outcome = SCENARIOS[options.scenario].run(stage)
     sys.stdout.write(json.dumps({"measures": outcome.measures, "series": outcome.series}) + "\n")
     sys.stdout.flush()
-    # What a contestant's pool does at exit is nobody's business here, and may take long.
+    # Without what a contestant's pool does at exit: it is not measured, and may take long.
     os._exit(0)
 
 

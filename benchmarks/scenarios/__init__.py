@@ -6,15 +6,18 @@ from ..scenario import Scenario
 from . import (
     block,
     burst,
+    close,
     core,
-    crowd,
     database_bound,
     greenlets,
-    holds,
+    growth_of_costs,
     http,
+    many_threads,
     memory,
     orm,
+    page,
     rails,
+    request,
     spike,
     stale,
     startup,
@@ -22,8 +25,8 @@ from . import (
 )
 
 _MODULES = (
-    core, holds, block, orm, web, database_bound, greenlets, http,
-    burst, spike, stale, crowd, rails, startup, memory,
+    core, block, close, orm, request, page, web, database_bound, greenlets, http,
+    burst, spike, stale, many_threads, growth_of_costs, rails, startup, memory,
 )  # fmt: skip
 
 SCENARIOS: dict[str, Scenario] = {

@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from ..census import counting
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..project import databases, environment
 from ..scenario import Better, Metric, Outcome, Scenario, Stage, at_least, at_most
+from ..server_connections import counting
 
 _THREADS, _SIZE, _WARM_UP = 40, 4, 1.0
-#: Seconds that a server may take to answer its first request, and to end.
-_PATIENCE = 20.0
+#: Seconds that a server may take to listen, and to end.
+_SERVER_TIMEOUT = 20.0
 
 _GUNICORN = (
     "gunicorn", "--worker-class=gthread", f"--threads={_THREADS}", "--keep-alive=60",
@@ -34,23 +34,23 @@ _UVICORN = (
 
 def _run(stage: Stage, command: tuple[str, ...], page: str) -> Outcome:
     with _serving(stage, command, page) as url:
-        _wrk(url, _WARM_UP)  # Let it open what it keeps open.
+        _wrk(url, _WARM_UP)  # Opens the connections that are kept open.
         began = time.monotonic()
-        with counting(stage.server) as census:
+        with counting(stage.server) as counts:
             requests, errors = _wrk(url, 2.0)
     return Outcome(
-        {"requests": requests, "errors": errors, "connections": float(census.peak)},
-        {"connections": census.since(began)},
+        {"requests": requests, "errors": errors, "connections": float(counts.peak)},
+        {"connections": counts.since(began)},
     )
 
 
 @contextlib.contextmanager
 def _serving(stage: Stage, command: tuple[str, ...], page: str) -> Iterator[str]:
     port = _free_port()
-    wish = Wish(size=_SIZE)
+    settings = PoolSettings(size=_SIZE)
     process = subprocess.Popen(
         [sys.executable, "-m", *(part.format(port=port) for part in command)],
-        env={**os.environ, **environment(databases(stage.contestant, stage.server, wish))},
+        env={**os.environ, **environment(databases(stage.contestant, stage.server, settings))},
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
     )
@@ -61,14 +61,14 @@ def _serving(stage: Stage, command: tuple[str, ...], page: str) -> Iterator[str]
     finally:
         process.terminate()
         try:
-            process.wait(_PATIENCE)
+            process.wait(_SERVER_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def _await(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _SERVER_TIMEOUT
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()

@@ -9,37 +9,37 @@ import tracemalloc
 from typing import NamedTuple
 
 from ..clients import Client, django_query, request
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..project import databases, set_up
 from ..scenario import Metric, Outcome, Scenario, Stage, at_most
 from .spike import open_idle
 
 _POOLS = _CONNECTIONS = 20
-#: Seconds that connects which nobody waits for may take.
+#: Seconds that connects in the background may take.
 _SETTLING = 0.5
 
 
 def _run(stage: Stage) -> Outcome:
-    wish = Wish(size=_CONNECTIONS + 1, warm=1)
-    set_up(databases(stage.contestant, stage.server, wish, 2 + _POOLS))
+    settings = PoolSettings(size=_CONNECTIONS + 1, min_size=1)
+    set_up(databases(stage.contestant, stage.server, settings, 2 + _POOLS))
     client = Client(django_query(), request)
     tracemalloc.start()
-    _use("other1")  # So that what is made only once is there.
+    _use("other1")  # Allocates what is allocated only once.
     open_idle(client, 1)
-    first = _look()
+    first = _usage()
     open_idle(client, _CONNECTIONS + 1)
-    second = _look()
+    second = _usage()
     for number in range(2, 2 + _POOLS):
         _use(f"other{number}")
-    third = _look()
+    third = _usage()
     connection = (second.memory - first.memory) / (second.connections - first.connections)
-    opened = third.connections - second.connections  # Some open more than they are asked for.
+    opened = third.connections - second.connections  # Some pools open more than one.
     pool = (third.memory - second.memory - connection * opened) / _POOLS
     return Outcome({"connection": connection, "pool": pool})
 
 
 def _use(alias: str) -> None:
-    """Have a pool with one idle connection, and nothing else of what it takes to get there."""
+    """Make the pool of this alias open one connection; the thread that used it has ended."""
     from django.db import connections
 
     def work() -> None:
@@ -51,12 +51,12 @@ def _use(alias: str) -> None:
     thread.join()
 
 
-class _Look(NamedTuple):
+class _Usage(NamedTuple):
     memory: int
     connections: int
 
 
-def _look() -> _Look:
+def _usage() -> _Usage:
     import psycopg
 
     time.sleep(_SETTLING)
@@ -64,7 +64,7 @@ def _look() -> _Look:
     found = [each for each in gc.get_objects() if isinstance(each, psycopg.Connection)]
     connections = sum(not connection.closed for connection in found)
     del found
-    return _Look(tracemalloc.get_traced_memory()[0], connections)
+    return _Usage(tracemalloc.get_traced_memory()[0], connections)
 
 
 SCENARIOS = (

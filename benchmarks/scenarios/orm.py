@@ -7,8 +7,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..load import cheapest
+from ..placement import Placement
 from ..project import databases, set_up
 from ..scenario import Metric, Outcome, Scenario, Stage, at_most, at_most_above
 
@@ -16,7 +17,7 @@ _COUNTED = 100
 
 
 def _run(stage: Stage) -> Outcome:
-    set_up(databases(stage.contestant, stage.server, Wish(size=4)))
+    set_up(databases(stage.contestant, stage.server, PoolSettings(size=4)))
     from testproject.shop.models import Customer
 
     def get() -> object:
@@ -29,7 +30,7 @@ def _run(stage: Stage) -> Outcome:
 def count_calls(work: Callable[[], object]) -> float:
     """Function calls of one ``work()``, those of functions written in C too, as a profiler counts.
 
-    The median, as now and then the collector calls finalisers.
+    The median, because the garbage collector calls finalisers now and then.
     """
     counts = []
     for _ in range(_COUNTED):
@@ -66,5 +67,6 @@ SCENARIOS = (
             at_most_above(25, "calls", peer="stock-persistent", ours="ours-transaction"),
         ),
         run=_run,
+        placements=(Placement.PINNED,),
     ),
 )

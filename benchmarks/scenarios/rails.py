@@ -11,14 +11,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..clients import Client, django_query, request
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..load import all_at_once
 from ..project import databases, set_up
 from ..scenario import Metric, Outcome, Scenario, Stage
 from ..server import VARIABLE
 from .spike import open_idle
 
-_ITERATIONS, _THREADS, _SIZE, _ELSEWHERE = 100, 16, 4, 0.01
+_ITERATIONS, _THREADS, _SIZE, _OTHER_WORK = 100, 16, 4, 0.01
 _SCRIPT = Path(__file__).resolve().parent.parent / "active_record.rb"
 
 
@@ -26,7 +26,7 @@ def _run(stage: Stage) -> Outcome:
     iterations = int(stage.scaled(_ITERATIONS))
     if stage.contestant.gems:
         return _active_record(stage, iterations)
-    set_up(databases(stage.contestant, stage.server, Wish(size=_SIZE, timeout=60.0)))
+    set_up(databases(stage.contestant, stage.server, PoolSettings(size=_SIZE, timeout=60.0)))
     from testproject.shop.models import Customer
 
     block = _block_of(stage)
@@ -36,13 +36,13 @@ def _run(stage: Stage) -> Outcome:
         with block():
             for _ in range(iterations):
                 Customer.objects.count()
-                time.sleep(_ELSEWHERE)
+                time.sleep(_OTHER_WORK)
 
     def blocks() -> None:
         for _ in range(iterations):
             with block():
                 Customer.objects.count()
-            time.sleep(_ELSEWHERE)
+            time.sleep(_OTHER_WORK)
 
     return Outcome(
         {
@@ -55,7 +55,7 @@ def _run(stage: Stage) -> Outcome:
 
 
 def _block_of(stage: Stage) -> Callable[[], AbstractContextManager[object]]:
-    """What holds a connection for a block: ours, or the end of a request, which gives it back."""
+    """A block that holds a connection: ours, or a request, whose end gives it back."""
     if stage.contestant.is_ours:
         from django_connmgr import with_connection
 
@@ -89,8 +89,8 @@ def _active_record(stage: Stage, iterations: int) -> Outcome:
 SCENARIOS = (
     Scenario(
         name="rails",
-        does="100 times a count and 10 ms elsewhere, with a connection held throughout and with "
-        "a block around each count; on one thread, and on 16 with a pool of 4.",
+        does="100 times a count and 10 ms of other work, with a connection held throughout and "
+        "with a block around each count; on one thread, and on 16 with a pool of 4.",
         contestants=("ours", "django-pool", "active-record"),
         metrics=(
             Metric("threads, blocks", "s"),

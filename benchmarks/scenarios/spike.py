@@ -5,21 +5,21 @@ from __future__ import annotations
 import threading
 import time
 
-from ..census import counting
 from ..clients import Client, make_client
-from ..contestants import Wish
-from ..distance import slow_to_connect
+from ..contestants import PoolSettings
 from ..load import all_at_once
 from ..scenario import Metric, Outcome, Scenario, Stage, at_most
+from ..server_connections import counting
+from ..slow_proxy import slow_to_connect
 
 _THREADS, _IDLE, _SIZE, _CONNECT = 50, 5, 50, 0.15
-#: How long connects that are under way may take to end, in seconds.
+#: Seconds that connects under way may take to end.
 _SETTLING = 1.0
 
 
 def _run(stage: Stage) -> Outcome:
-    with slow_to_connect(stage.server, _CONNECT) as server, counting(stage.server) as census:
-        client = make_client(stage, Wish(size=_SIZE, warm=_IDLE), server)
+    with slow_to_connect(stage.server, _CONNECT) as server, counting(stage.server) as counts:
+        client = make_client(stage, PoolSettings(size=_SIZE, min_size=_IDLE), server)
         open_idle(client, _IDLE)
 
         def turn() -> float:
@@ -32,21 +32,21 @@ def _run(stage: Stage) -> Outcome:
         waits = all_at_once(_THREADS, turn)
         time.sleep(_SETTLING)
     return Outcome(
-        {"slowest": 1000 * max(waits), "connections": float(census.last)},
-        {"connections": census.since(began)},
+        {"slowest": 1000 * max(waits), "connections": float(counts.last)},
+        {"connections": counts.since(began)},
     )
 
 
 def open_idle(client: Client, count: int) -> None:
-    """Make a pool open so many connections, and have them back."""
+    """Make a pool open ``count`` connections, and give them all back."""
     from django.db import transaction
 
-    is_there = threading.Barrier(count)
+    all_connected = threading.Barrier(count)
 
     def turn() -> float:
         with client.request(), transaction.atomic():
             client.query()
-            is_there.wait(30)
+            all_connected.wait(30)
         return 0.0
 
     all_at_once(count, turn)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 
 from ..clients import Client, make_client
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..scenario import Metric, Outcome, Scenario, Stage, at_most
-from ..server import APPLICATION, Address, await_goodbyes
+from ..server import APPLICATION, Address, await_disconnects
 from .spike import open_idle
 
 _IDLE, _TIMEOUT = 8, 5.0
-#: Seconds after which a contestant is not expected to come back any more.
-_PATIENCE = 30.0
+#: Seconds after which a contestant that still fails has failed.
+_RECOVERY_TIMEOUT = 30.0
 
 
 def _run(stage: Stage) -> Outcome:
-    client = make_client(stage, Wish(size=_IDLE, checks=True, timeout=_TIMEOUT))
+    client = make_client(stage, PoolSettings(size=_IDLE, checks=True, timeout=_TIMEOUT))
     with client.request():
         client.query()
     open_idle(client, _IDLE)
-    _kill_all(stage.server)
+    _end_all(stage.server)
     began = time.perf_counter()
-    errors = _until_it_works(client, began + _PATIENCE)
+    errors = _until_it_works(client, began + _RECOVERY_TIMEOUT)
     measures = {"first": 1000 * (time.perf_counter() - began), "errors": float(errors)}
     if stage.contestant.is_ours:
         from django_connmgr import pools
@@ -47,14 +47,14 @@ def _until_it_works(client: Client, deadline: float) -> int:
                 raise
 
 
-def _kill_all(server: Address) -> None:
-    """As a restart ends them; the server is up again when this returns."""
+def _end_all(server: Address) -> None:
+    """End the contestant's connections as a restart does; the server accepts new ones."""
     import psycopg
 
     query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
-    with psycopg.connect(autocommit=True, **server.conninfo("killer")) as connection:
+    with psycopg.connect(autocommit=True, **server.conninfo("terminate")) as connection:
         connection.execute(query, [APPLICATION])
-    await_goodbyes(server)
+    await_disconnects(server)
 
 
 SCENARIOS = (

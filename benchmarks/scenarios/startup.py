@@ -8,13 +8,13 @@ import sys
 import threading
 from typing import Any
 
-from ..contestants import Wish
+from ..contestants import PoolSettings
 from ..project import databases, environment, set_up
 from ..scenario import Metric, Outcome, Scenario, Stage, at_most, at_most_above
 
 _POOLS = 100
 
-#: Processor time, because how long a disk takes is nobody's business here.
+#: Processor time, because the time that a disk takes is not the package's.
 _IMPORT = """
 import time
 began = time.process_time()
@@ -36,9 +36,9 @@ print(threading.active_count() - 1)
 
 
 def _run(stage: Stage) -> Outcome:
-    one = databases(stage.contestant, stage.server, Wish(size=4))
-    many = databases(stage.contestant, stage.server, Wish(size=1), _POOLS)
-    # The first import compiles, and every one but the best was disturbed.
+    one = databases(stage.contestant, stage.server, PoolSettings(size=4))
+    many = databases(stage.contestant, stage.server, PoolSettings(size=1), _POOLS)
+    # The first import compiles; what the others take beyond the least is other processes' work.
     imports = [_in_new_process(_IMPORT, one) for _ in range(2 + int(stage.scaled(4)))]
     return Outcome(
         {

@@ -8,7 +8,7 @@ import tracemalloc
 from collections.abc import Callable
 
 from ..barepools import BarePool
-from ..load import PATIENCE, all_at_once, distribution
+from ..load import THREAD_TIMEOUT, all_at_once, distribution
 from ..scenario import Better, Metric, Outcome, Scenario, Stage, at_least, at_most
 
 _THREADS, _SIZE, _HOLD = 1000, 10, 0.01
@@ -25,10 +25,10 @@ def _run(stage: Stage) -> Outcome:
 
     def turn() -> float:
         asked = time.perf_counter()
-        item = pool.take()
+        item = pool.acquire()
         waited = time.perf_counter() - asked
         time.sleep(_HOLD)
-        pool.give(item)
+        pool.release(item)
         return waited
 
     waits = all_at_once(_THREADS, turn)
@@ -39,8 +39,8 @@ def _run(stage: Stage) -> Outcome:
 
 
 def _memory_per_waiter(pool: BarePool) -> float:
-    """Bytes that Python allocates for a thread in line, beyond one that waits for a lock."""
-    taken = [pool.take() for _ in range(_SIZE)]
+    """Bytes that Python allocates for a waiter, beyond those of a thread that waits for a lock."""
+    taken = [pool.acquire() for _ in range(_SIZE)]
     gate = threading.Lock()
     gate.acquire()
 
@@ -48,39 +48,39 @@ def _memory_per_waiter(pool: BarePool) -> float:
         with gate:
             pass
 
-    def wait_in_line() -> None:
-        pool.give(pool.take())
+    def wait_for_pool() -> None:
+        pool.release(pool.acquire())
 
     for_gate = _memory_of_threads(wait_for_gate, gate.release)
-    in_line = _memory_of_threads(wait_in_line, lambda: [pool.give(item) for item in taken])
-    return (in_line - for_gate) / _THREADS
+    for_pool = _memory_of_threads(wait_for_pool, lambda: [pool.release(item) for item in taken])
+    return (for_pool - for_gate) / _THREADS
 
 
-def _memory_of_threads(work: Callable[[], object], let_go: Callable[[], object]) -> float:
+def _memory_of_threads(work: Callable[[], object], end_wait: Callable[[], object]) -> float:
     threads = [threading.Thread(target=work, daemon=True) for _ in range(_THREADS)]
     tracemalloc.start()
     try:
         for thread in threads:
             thread.start()
-        # All of them wait when nothing is allocated any more.
+        # Once nothing more is allocated, all threads wait.
         before, now = -1, tracemalloc.get_traced_memory()[0]
         while before != now:
             time.sleep(0.2)
             before, now = now, tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    let_go()
+    end_wait()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(THREAD_TIMEOUT)
     return now
 
 
 SCENARIOS = (
     Scenario(
-        name="crowd",
+        name="many-threads",
         does="1,000 threads, all at once, on 10 connections that are each held for 10 ms, no "
-        "server. The worst wait as a multiple of the fair share, 1 s; the memory of a thread in "
-        "line beyond one that waits for a lock.",
+        "server. The worst wait, as a multiple of the 1 s that it takes to serve them all; the "
+        "memory of a waiter beyond that of a thread that waits for a lock.",
         contestants=("ours", "psycopg_pool", "queuepool"),
         metrics=(
             Metric("worst wait", "fair shares"),

@@ -1,4 +1,7 @@
-"""Contestants' connections over time, as the server counts them, from a process of its own."""
+"""How many connections a contestant has over time, counted by asking the server.
+
+A process of its own counts, so that counting costs the contestant's process nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .scenario import Curve
 from .server import APPLICATION, VARIABLE, Address
 
 #: Between two counts, in seconds.
@@ -20,28 +24,28 @@ _COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
 
 
 @dataclass
-class Census:
-    """Moments of the monotonic clock, which all processes share, and counts."""
+class ConnectionCounts:
+    """Counts and their moments, by the monotonic clock, which all processes share."""
 
-    counts: list[tuple[float, int]] = field(default_factory=list)
+    samples: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def peak(self) -> int:
-        return max((count for _, count in self.counts), default=0)
+        return max((count for _, count in self.samples), default=0)
 
     @property
     def last(self) -> int:
-        return self.counts[-1][1] if self.counts else 0
+        return self.samples[-1][1] if self.samples else 0
 
-    def since(self, began: float) -> list[tuple[float, float]]:
-        """A line to draw, in milliseconds."""
-        return [(1000 * (at - began), float(count)) for at, count in self.counts if at >= began]
+    def since(self, began: float) -> Curve:
+        """A curve to draw, in milliseconds from ``began`` on."""
+        return [(1000 * (at - began), float(count)) for at, count in self.samples if at >= began]
 
 
 @contextlib.contextmanager
-def counting(server: Address) -> Iterator[Census]:
-    """Counts throughout the block; the census is complete when it ends."""
-    census = Census()
+def counting(server: Address) -> Iterator[ConnectionCounts]:
+    """Count throughout the block; all samples are there when it ends."""
+    counts = ConnectionCounts()
     process = subprocess.Popen(
         [sys.executable, "-m", __name__],
         env={**os.environ, VARIABLE: server.as_text()},
@@ -51,10 +55,10 @@ def counting(server: Address) -> Iterator[Census]:
     )
     assert process.stdout is not None  # noqa: S101 - for the type checker
     with process:
-        process.stdout.readline()  # It counts from here on.
-        yield census
+        process.stdout.readline()  # The process has begun to count.
+        yield counts
         output, _ = process.communicate()
-    census.counts = [(at, count) for at, count in json.loads(output)]
+    counts.samples = [(at, count) for at, count in json.loads(output)]
 
 
 def main() -> None:
@@ -63,7 +67,7 @@ def main() -> None:
 
     counts = []
     server = Address.from_text(os.environ[VARIABLE])
-    with psycopg.connect(autocommit=True, **server.conninfo("census")) as connection:
+    with psycopg.connect(autocommit=True, **server.conninfo("connection-counts")) as connection:
         sys.stdout.write("\n")
         sys.stdout.flush()
         is_over = False

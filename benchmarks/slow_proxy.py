@@ -1,13 +1,12 @@
-"""A server that is far away to connect to: a TCP proxy that lets every new connection wait.
+"""A TCP proxy in front of the server that delays every new connection, and nothing else.
 
-It stands between every contestant and the server, in a process of its own.
+It runs in a process of its own and is the same for every contestant.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from .server import Address
 
 @contextlib.contextmanager
 def slow_to_connect(server: Address, seconds: float) -> Iterator[Address]:
-    """Another address of ``server``, where the first byte of a connection is so late."""
+    """The address of a proxy that passes the first byte of each connection on after ``seconds``."""
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, server.host, str(server.port), str(seconds)],
         stdin=subprocess.DEVNULL,
@@ -26,7 +25,7 @@ def slow_to_connect(server: Address, seconds: float) -> Iterator[Address]:
     )
     assert process.stdout is not None  # noqa: S101 - for the type checker
     try:
-        yield dataclasses.replace(server, port=int(process.stdout.readline()))
+        yield server.at_port(int(process.stdout.readline()))
     finally:
         process.kill()
         process.wait()
@@ -34,12 +33,12 @@ def slow_to_connect(server: Address, seconds: float) -> Iterator[Address]:
 
 
 async def _serve(host: str, port: int, seconds: float) -> None:
-    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(seconds)
-        far_reader, far_writer = await asyncio.open_connection(host, port)
-        await asyncio.gather(_pass_on(reader, far_writer), _pass_on(far_reader, writer))
+        server_reader, server_writer = await asyncio.open_connection(host, port)
+        await asyncio.gather(_pass_on(reader, server_writer), _pass_on(server_reader, writer))
 
-    server = await asyncio.start_server(meet, "127.0.0.1", 0, backlog=256)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=256)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
