@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, cast
@@ -46,10 +47,20 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
         self._entered: Any = None
 
     def __enter__(self) -> BaseDatabaseWrapper:
-        wrapper = self._entered = connections[self.using]
-        if hasattr(wrapper, "borrower"):
-            wrapper.borrower.enter_block(self.timeout)
-        return wrapper
+        wrapper: Any = connections[self.using]
+        self._entered = wrapper
+        try:
+            borrower = wrapper.borrower
+        except AttributeError:
+            return wrapper  # type: ignore[no-any-return]  # Of another engine.
+        depth = borrower.depth
+        try:
+            borrower.enter_block(self.timeout)
+            return wrapper  # type: ignore[no-any-return]
+        except BaseException:
+            while borrower.depth > depth:  # Interrupted after it was entered.
+                borrower.exit_block()
+            raise
 
     def __exit__(
         self,
@@ -58,11 +69,18 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
         traceback: TracebackType | None,
     ) -> None:
         wrapper, self._entered = self._entered, None
-        # One that decorates is entered again inside, and on other threads.
-        if wrapper is None or wrapper._thread_ident != threading.get_ident():
+        if wrapper is None:  # Entered again inside, and left there.
             wrapper = connections[self.using]
-        if hasattr(wrapper, "borrower"):
+        if not hasattr(wrapper, "borrower"):
+            return
+        if wrapper._thread_ident == threading.get_ident() or wrapper.allow_thread_sharing:
             wrapper.borrower.exit_block()
+        else:  # A generator was collected on another thread: its own ends the block.
+            wrapper.borrower.was_left_elsewhere = True
+
+    def _around(self, function: Callable[..., Any]) -> Callable[[], with_connection]:  # noqa: ARG002
+        # A block for each call, because calls on other threads enter other wrappers.
+        return functools.partial(with_connection, self.using, timeout=self.timeout)
 
     async def __aenter__(self) -> BaseDatabaseWrapper:
         has_entered = False

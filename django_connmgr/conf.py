@@ -18,9 +18,8 @@ CHECK_AFTER_WITH_HEALTH_CHECKS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions(Limits):
-    """The options of one pool, of the right types. The README explains them."""
+    """The options of one pool, of the right types. ``docs/options.md`` explains them."""
 
-    release: str = "request"
     reset: str | Callable[[Any], object] = "rollback"
     permanent_checkout: str = "allow"
     check: Callable[[Any], object] | None = None

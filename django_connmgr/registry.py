@@ -51,7 +51,7 @@ class Registry:
             closing = [
                 address
                 for address in self._pools
-                if address.alias == alias or (database and address.database == database)
+                if address.alias == alias or (database is not None and address.database == database)
             ]
             pools = [self._pools.pop(address) for address in closing]
         for pool in pools:

@@ -21,8 +21,14 @@ class ManualClock:
     def now(self) -> float:
         return self._now
 
-    def wait(self, bell: Bell, timeout: float) -> None:  # noqa: ARG002 - see ``advance``
-        """Return when the bell rings; ``advance()`` rings it, however far it went."""
+    def wait(self, bell: Bell, timeout: float) -> None:
+        """Return when the bell rings; ``advance()`` rings it, however far it went.
+
+        Without a ring if the time is over already, as a real clock does.
+        """
+        if timeout <= 0:
+            bell.wait(0)
+            return
         with self._lock:
             self._bells.append(bell)
         self._arrivals.release()
@@ -62,6 +68,10 @@ class FakeConnection:
     def kill(self) -> None:
         """As if the server had hung up while the connection lay idle."""
         self.is_quiet = self.is_answering = False
+
+    def has_news(self) -> bool:
+        """Whether something has arrived on the idle socket: bytes, or its end."""
+        return not self.is_quiet
 
     def __repr__(self) -> str:
         return f"<FakeConnection {self.number}>"
@@ -105,11 +115,15 @@ class FakeDriver:
                     self.connections.append(connection)
         return connection
 
-    #: As for a pool that has the option ``check``.
-    asks_always = False
+    def look(self, connection: FakeConnection) -> object:
+        """The state; with a hook on resets, a value like no other, so that each release resets."""
+        return connection.state if self.on_reset is _ignore else object()
 
-    def is_quiet(self, connection: FakeConnection) -> bool:
-        return connection.is_quiet
+    def watch(self, connection: FakeConnection) -> Callable[[], object]:
+        return connection.has_news
+
+    def backend_pid(self, connection: FakeConnection) -> int:
+        return connection.number
 
     def check(self, connection: FakeConnection, timeout: float) -> bool:  # noqa: ARG002
         self.checks += 1
@@ -117,9 +131,6 @@ class FakeDriver:
         if connection.is_answering:
             connection.is_quiet = True
         return connection.is_answering
-
-    def is_clean(self, connection: FakeConnection) -> bool:
-        return connection.state is ConnectionState.IDLE and self.on_reset is _ignore
 
     def state(self, connection: FakeConnection) -> ConnectionState:
         return connection.state

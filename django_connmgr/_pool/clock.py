@@ -30,7 +30,7 @@ class Bell:
 
     def wait(self, timeout: float = -1) -> bool:
         """Wait up to ``timeout`` seconds; false if it did not ring. A ring is used up."""
-        return self._silence.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+        return self._silence.acquire(True, min(timeout, threading.TIMEOUT_MAX))
 
 
 class Clock(Protocol):

@@ -36,12 +36,12 @@ class Connector(Generic[C]):
             raise
         slot.connection = connection
         self.error = None
-        slot.watch = self.driver.watch(connection)
         slot.backend_pid = self.driver.backend_pid(connection)
         try:
             slot.pristine = self.driver.look(connection)
         except Exception:
             slot.pristine = object()  # Nothing to compare with: every release asks for each.
+        self.note_clean(slot, connection)
         slot.expires_at = self._jitter.expiry(slot.leased_at, max_lifetime)
 
     def is_clean(self, slot: Slot[C], connection: C) -> bool:
@@ -81,8 +81,13 @@ class Connector(Generic[C]):
                 exc_info=True,
             )
             return CloseReason.RESET_FAILED
-        slot.is_dirty = False
+        self.note_clean(slot, connection)
         return None
+
+    def note_clean(self, slot: Slot[C], connection: C) -> None:
+        """The next borrower may have the connection as it is."""
+        slot.is_dirty = False
+        slot.watch = self.driver.watch(connection)
 
     def close(self, slots: Iterable[Slot[C]]) -> None:
         """Close the connections of these slots."""

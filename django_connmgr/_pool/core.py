@@ -14,7 +14,7 @@ from .driver import C, Driver
 from .lease import Home, Lease
 from .limits import Limits
 from .lost import Lost
-from .reaper import Maintained, reaper
+from .reaper import reaper
 from .slot import MAINTENANCE, CloseReason, Slot
 from .state import PoolState, PoolStatus
 
@@ -115,7 +115,7 @@ class Core(Generic[C]):
         if slot.is_dirty:
             # Its last owner died or lost it, so it skipped what a release looks at.
             if self.connector.is_clean(slot, connection):
-                slot.is_dirty = False
+                self.connector.note_clean(slot, connection)
             else:
                 reason = self.connector.clean(slot, connection)
             with self.lock:

@@ -16,7 +16,7 @@ class Decision(Generic[C]):
     __slots__ = ("close", "reaped", "wake")
 
     def __init__(
-        self, *, wake: Bell | None = None, close: tuple[Lease[C], CloseReason] | None = None
+        self, wake: Bell | None = None, *, close: tuple[Lease[C], CloseReason] | None = None
     ) -> None:
         self.wake: list[Bell] = [] if wake is None else [wake]
         #: Leases on slots in MAINTENANCE; the slots leave the pool when their connections are

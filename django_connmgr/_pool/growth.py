@@ -65,7 +65,7 @@ class Growth:
         )
 
     def pause(self, now: float) -> float:
-        """Seconds for which nobody connects who could; 0 if somebody may."""
+        """Seconds until a waiter that could connect stops waiting for others; 0 if it may now."""
         return max(self._no_growth_until - now, self._stall(now))
 
     def _stall(self, now: float) -> float:

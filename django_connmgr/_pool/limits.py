@@ -23,6 +23,8 @@ class Limits:
     check_after: float = 30.0
     reclaim: bool = True
     leak_threshold: float = 0.0
+    #: What is not used any more stays warm for its owner ("request"), or not ("transaction").
+    release: str = "request"
 
     def resized(self, max_size: object, min_size: object | None) -> Self:
         """The same with other bounds; ``ValueError`` if these may not stand in the options."""

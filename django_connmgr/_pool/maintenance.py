@@ -22,14 +22,24 @@ class Maintenance(Generic[C]):
     def __init__(self, core: Core[C]) -> None:
         self._core = core
 
-    def run(self) -> None:
-        """One pass."""
+    def reap(self) -> None:
+        """Take back what was lost, and clean it: its transaction may hold locks."""
         core = self._core
         with core.lock:
             decision = core.state.sweep_locked(core.now())
             idle = core.state.idle_slots_locked()
         core.act(decision)
+        for slot in idle:
+            if slot.is_dirty:
+                self._tend(slot)
+
+    def run(self) -> None:
+        """One pass."""
+        core = self._core
+        self.reap()
         self._tell_of_leaks()
+        with core.lock:
+            idle = core.state.idle_slots_locked()
         for slot in idle:
             self._tend(slot)
         while self._refill():
@@ -39,17 +49,10 @@ class Maintenance(Generic[C]):
     def _tell_of_leaks(self) -> None:
         """Log, once each, the leases that were held for longer than ``leak_threshold``."""
         core = self._core
-        threshold = core.state.limits.leak_threshold
-        if not threshold:
+        if not core.state.limits.leak_threshold:
             return
-        leaks = []
         with core.lock:
-            now = core.now()
-            for slot in core.state.slots:
-                is_held = slot.lease is not None and slot.state is not IDLE
-                if is_held and slot.stack is not None and slot.leased_at + threshold <= now:
-                    leaks.append((slot.owner, slot.stack, now - slot.leased_at))
-                    slot.stack = None
+            leaks = core.state.leaks_locked(core.now())
         for owner, stack, held in leaks:
             logger.warning(describe_leak(core.home.name, owner, stack, held))
 
@@ -123,6 +126,6 @@ class Maintenance(Generic[C]):
             )
             return False
         with core.lock:
-            state.counters.checkouts -= 1
+            state.checkouts -= 1
         lease.release()
         return slot.state is not CLOSED  # Or else this might go on for ever.

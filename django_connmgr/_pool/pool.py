@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic
+from typing import Any, Generic
 
 from .clock import Bell, Clock, SystemClock
 from .core import Core
@@ -11,12 +11,13 @@ from .driver import C, Driver
 from .errors import Errors
 from .lease import Holder, Lease
 from .limits import Limits
+from .lost import RESTS_COLD
 from .maintenance import Maintenance
 from .owner import here
 from .report import describe_exhaustion, stack_here
 from .scope import Scope
-from .slot import CloseReason, Slot
-from .state import PoolStatus
+from .slot import CLOSED, CloseReason, Slot
+from .state import LOOK_AGAIN, PoolStatus
 from .stats import LeaseRecord, PoolStats
 from .view import as_records, leases_locked, stats_locked
 from .waiter import Waiter
@@ -56,13 +57,13 @@ class ConnectionPool(Generic[C]):
         self._lock = self._core.lock
         self._state = self._core.state
         self._look = self.driver.look
+        self._keeps_warm = self._state.keeps_warm
 
     # Leases
 
     def acquire(
         self,
         timeout: float | None = None,
-        *,
         scope: Scope | None = None,
         holder: Holder | None = None,
         connect: Callable[[float], C] | None = None,
@@ -75,26 +76,26 @@ class ConnectionPool(Generic[C]):
         ``PoolTimeout``, ``PoolClosed`` or ``TooManyRequests``.
         """
         lease: Lease[C] = Lease(self, holder)
-        state = self._state
+        state, owner = self._state, here.owner
         now = self._now()
         with self._lock:
-            waiter = state.acquire_locked(lease, here.owner, scope, now, timeout)
+            waiter = state.acquire_locked(lease, owner, scope, now, timeout)
         try:
             if waiter is not None:
-                self._wait(lease, waiter)
-            slot = lease.slot
-            if (
-                slot is not None
-                and slot.connection is not None
-                and not slot.is_dirty
-                and slot.leased_at - slot.idle_since <= state.limits.check_after
-                and not state.limits.leak_threshold
-                and not slot.watch()
-            ):
+                is_served = False
+                if waiter.decision is None:  # Nothing is to be done but to sleep.
+                    self._clock.wait(waiter, min(waiter.timeout, LOOK_AGAIN))
+                    is_served = waiter.is_out and not state.lost.queue
+                if not is_served or lease.slot is None:
+                    self._wait(lease, waiter)
+            slot: Any = lease.slot
+            if now - slot.idle_since <= state.look_after and not slot.watch():
                 return lease
             self._make_ready(lease, scope, now, timeout, connect or self.driver.connect)
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
+            if waiter is not None and not waiter.is_out:
+                self._withdraw(waiter)
             if lease.is_held():
                 self.release(lease)
             raise
@@ -115,33 +116,38 @@ class ConnectionPool(Generic[C]):
         """Return when a slot was promised; raises when it is refused, or out of time."""
         core, state = self._core, self._state
         looked = waiter.lined_up_at
+        decision, waiter.decision = waiter.decision, None
+        has_slept = decision is None
         try:
-            if waiter.decision is not None:
-                core.act(waiter.decision)
+            core.act(decision)
             while not waiter.is_out:
-                # From the last look on, or a moment that passed since would be forgotten.
-                until = looked + state.pause_of(waiter, looked)
-                until = min(until, waiter.deadline)
-                now = core.now()
-                if now < until:
-                    core.clock.wait(waiter, until - now)
-                elif now >= waiter.deadline:
-                    break
-                if not waiter.is_out:
+                if has_slept:
                     looked = core.now()
                     with core.lock:
                         decision = state.look_again_locked(waiter, looked)
                     core.act(decision)
+                decision = None  # It refers to leases, which must not live on while this sleeps.
+                # From the last look on, or a moment that passed since would be forgotten.
+                until = min(looked + state.pause_of(waiter, looked), waiter.deadline)
+                now = core.now()
+                if waiter.is_out or now >= waiter.deadline:  # type: ignore[redundant-expr]
+                    break
+                if now < until:
+                    core.clock.wait(waiter, until - now)
+                has_slept = True
         finally:
             if not waiter.is_out or state.lost.queue:
-                # What this one was rung for may be there still.
-                with core.lock:
-                    decision = state.withdraw_locked(waiter, core.now())
-                core.act(decision)
+                self._withdraw(waiter)
         if waiter.error is not None:
             raise waiter.error
         if not lease.is_held():
             raise self._timed_out(core.now() - waiter.lined_up_at)
+
+    def _withdraw(self, waiter: Waiter) -> None:
+        """Leave the queue; what the waiter was rung for may be there still, for the next."""
+        with self._lock:
+            decision = self._state.withdraw_locked(waiter, self._now())
+        self._core.act(decision)
 
     def _make_ready(
         self,
@@ -158,7 +164,7 @@ class ConnectionPool(Generic[C]):
             now = core.now()
             if now >= deadline:  # A frozen server took all the time there was.
                 raise self._timed_out(now - began)
-            waiter = Waiter(lease, here.owner, scope, now, deadline)
+            waiter = Waiter(lease, here.owner, scope, now, deadline - now)
             with core.lock:
                 waiter.decision = state.enqueue_locked(waiter, now, is_first=True)
             self._wait(lease, waiter)
@@ -177,7 +183,7 @@ class ConnectionPool(Generic[C]):
         if self._core.is_fit(lease, slot, deadline):
             return True
         with self._lock:
-            self._state.counters.checkouts -= 1
+            self._state.checkouts -= 1
         return False
 
     def _timed_out(self, waited: float) -> Exception:
@@ -187,7 +193,7 @@ class ConnectionPool(Generic[C]):
             state.counters.timeouts += 1
             decision = state.sweep_locked(now)
             stats = stats_locked(state)
-            seen = leases_locked(state, now)
+            seen = leases_locked(state, now, warm=not state.limits.reclaim)
         core.act(decision)
         error = self.errors.timeout(describe_exhaustion(stats, as_records(seen), waited))
         error.__cause__ = core.connector.error
@@ -197,35 +203,40 @@ class ConnectionPool(Generic[C]):
         """As ``Lease.release()``; false if the lease was over already."""
         if not lease.is_held():
             return False
-        if not self.rest(lease, is_warm=is_warm):
-            slot = lease.held_slot()
-            if self._clean(lease, slot):
-                self._put_back(lease, slot, is_warm=is_warm)
+        slot = lease.held_slot()
+        connection = slot.connection
+        is_clean = connection is not None and self._core.connector.is_clean(slot, connection)
+        if is_clean or self._clean(lease, slot):
+            with self._lock:
+                self._state.connecting.pop(slot, None)  # It may be interrupted when it was opened.
+                following = self._state.release_locked(lease, self._now(), is_warm)
+            if isinstance(following, Waiter):
+                following.ring()
+            else:
+                self._core.act(following)
         return True
 
-    def rest(self, lease: Lease[C], *, is_warm: bool) -> bool:
-        """Release a lease whose connection is not used right now and is clean.
+    def rest(self, lease: Lease[C]) -> bool:
+        """Release a lease whose connection is not used right now, if it is clean.
 
-        False if it is not clean: it is the borrower's still, who decides what becomes of it.
+        It stays warm for its owner, by the option ``release``. True if it lies in the pool now;
+        false if another owner has it or it is closed, or if it is the lease's still, not clean.
         """
-        slot = lease.slot
-        if slot is None:
-            return True
+        slot: Any = lease.slot
         try:
-            if self._look(slot.connection) != slot.pristine:  # type: ignore[arg-type]
+            if self._look(slot.connection) != slot.pristine:
                 return False
         except Exception:
-            return False  # Closed behind our back, or interrupted while connecting.
+            return False  # It was closed by its user, or the lease is over.
         with self._lock:
-            decision = self._state.release_locked(lease, slot, self._now(), is_warm=is_warm)
-        if decision is not None:
-            self._core.act(decision)
-        return True
-
-    def _put_back(self, lease: Lease[C], slot: Slot[C], *, is_warm: bool) -> None:
-        with self._lock:
-            decision = self._state.release_locked(lease, slot, self._now(), is_warm=is_warm)
-        self._core.act(decision)
+            following = self._state.release_locked(lease, self._now(), self._keeps_warm)
+        if following is None:
+            return True
+        if following.__class__ is Waiter:
+            following.ring()
+        else:
+            self._core.act(following)  # type: ignore[arg-type]
+        return False
 
     def has_transaction(self, lease: Lease[C]) -> bool:
         """Whether a lease's connection is in the middle of a transaction. No round trip."""
@@ -240,7 +251,12 @@ class ConnectionPool(Generic[C]):
             core.act(decision)
             return False
         slot.is_dirty = True
-        reason = core.connector.clean(slot, slot.connection)
+        try:
+            reason = core.connector.clean(slot, slot.connection)
+        except BaseException:
+            # Interrupted. Nobody can say how far it came: the next who gets it looks.
+            slot.lost.report(slot, slot.lease, RESTS_COLD)
+            raise
         if reason is None:
             return True
         core.retire(lease, slot, reason)
@@ -253,10 +269,15 @@ class ConnectionPool(Generic[C]):
             self._clean(lease, slot)
             return
         with self._lock:
-            self._state.counters.hold_seconds += self._now() - slot.leased_at
+            self._state.hold_seconds += self._now() - slot.leased_at
         self._core.retire(lease, slot, CloseReason.DISCARDED)
 
     # For the wrappers of Django's connections
+
+    def move(self, lease: Lease[C], scope: Scope | None) -> None:
+        """Have a lease be of another unit of work, unless its own is over: then it goes."""
+        with self._lock:
+            self._state.move_locked(lease, scope)
 
     def keep(self, lease: Lease[C]) -> bool:
         """Keep a lease that is not used right now; false if its unit of work is over."""
@@ -270,11 +291,17 @@ class ConnectionPool(Generic[C]):
 
     def cool(self, slot: Slot[C]) -> bool:
         """Let others have what is warm for the calling thread; whether it was."""
+        state = self._state
         with self._lock:
-            was_warm, decision = self._state.cool_locked(slot, here.owner, self._now())
-        if decision is not None:
-            self._core.act(decision)
+            was_warm = state.cool_locked(slot, here.owner)
+        if state.waiters:  # One that comes from now on makes a pass itself, and finds it.
+            self._serve()
         return was_warm
+
+    def _serve(self) -> None:
+        with self._lock:
+            decision = self._state.serve_locked(self._now())
+        self._core.act(decision)
 
     def end_scope(self, slot: Slot[C], scope: Scope) -> bool:
         """Give a slot of a unit of work back, now or when its use ends; true if it went now."""
@@ -297,6 +324,11 @@ class ConnectionPool(Generic[C]):
         """Be the calling thread's alone again."""
         with self._lock:
             self._state.unshare_locked(lease, here.owner)
+
+    def never_warm(self, lease: Lease[C]) -> None:
+        """Let others have the connection as soon as the lease is over."""
+        with self._lock:
+            self._state.never_warm_locked(lease)
 
     def count(self, counter: str, change: int = 1) -> None:
         """Change one of the ``Counters``."""
@@ -345,8 +377,7 @@ class ConnectionPool(Generic[C]):
     def resume(self) -> None:
         """Undo ``suspend()``."""
         with self._lock:
-            if self._state.status is PoolStatus.SUSPENDED:
-                self._state.status = PoolStatus.OPEN
+            self._state.open_locked()
             decision = self._state.serve_locked(self._now())
         self._core.act(decision)
 
@@ -388,7 +419,7 @@ class ConnectionPool(Generic[C]):
             lease = None if slot.lease is None else slot.lease()
             if lease is not None:
                 lease.slot = None  # It is the parent's.
-            slot.lease = None
+            slot.state, slot.lease = CLOSED, None
             if slot.owner is not None:
                 slot.owner.held.pop(slot, None)
             if slot.connection is not None:
@@ -402,6 +433,10 @@ class ConnectionPool(Generic[C]):
         The background thread calls it every ``reap_interval`` seconds; anybody may.
         """
         self._maintenance.run()
+
+    def reap(self) -> None:
+        """Take back what was lost, and nothing else: for the background thread, at once."""
+        self._maintenance.reap()
 
     @property
     def reap_interval(self) -> float:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -24,6 +25,8 @@ class Maintained(Protocol):
     def reap_interval(self) -> float: ...
 
     def maintain(self) -> None: ...
+
+    def reap(self) -> None: ...
 
     def has_lost(self) -> bool: ...
 
@@ -89,23 +92,25 @@ class Reaper:
     def _pass(self) -> float | None:
         """Maintain what is due; returns seconds until the next time, ``None`` at the end."""
         now = time.monotonic()
-        due: list[Maintained] = []
+        due: list[tuple[Maintained, Callable[[], None]]] = []
         with self._lock:
             for reference, when in list(self._pools.items()):
                 pool = reference()
                 if pool is None:
                     del self._pools[reference]
-                elif when <= now or pool.has_lost():
+                elif when <= now:
                     self._pools[reference] = now + pool.reap_interval
-                    due.append(pool)
+                    due.append((pool, pool.maintain))
+                elif pool.has_lost():
+                    due.append((pool, pool.reap))
             if not self._pools:
-                # Under the lock: whoever watches a pool next starts another thread.
+                # Under the lock: the next call of ``watch()`` starts another thread.
                 self._thread = None
                 return None
             pause = min(self._pools.values()) - now
-        for pool in due:
+        for pool, upkeep in due:
             try:
-                pool.maintain()
+                upkeep()
             except Exception:
                 logger.exception("Upkeep of pool %r failed; the next pass tries again.", pool.name)
         return 0.0 if due else max(pause, 0.0)

@@ -16,12 +16,14 @@ MOST_LEASES = 5
 
 def describe_exhaustion(stats: PoolStats, leases: Sequence[LeaseRecord], waited: float) -> str:
     """The message of a ``PoolTimeout``."""
-    lines = [
+    idle = f"{stats.idle} idle ({stats.warm} warm)" if stats.warm else f"{stats.idle} idle"
+    summary = (
         f"No connection from pool {stats.name!r} within {waited:.1f} s: "
         f"size={stats.size} of max_size={stats.max_size} ({stats.connecting} connecting, "
-        f"{stats.idle} idle, {stats.leased} leased, {stats.maintenance} in maintenance), "
+        f"{idle}, {stats.leased} leased, {stats.maintenance} in maintenance), "
         f"{stats.waiting} others waiting, pool {stats.status}."
-    ]
+    )
+    lines = [summary]
     if leases:
         lines.append("Oldest holders:")
         lines.extend(_describe_lease(lease) for lease in leases[:MOST_LEASES])
@@ -36,7 +38,7 @@ def _describe_lease(lease: LeaseRecord) -> str:
         f"  thread {lease.owner!r} ({'alive' if lease.is_alive else 'dead'})",
         f"held for {lease.held_for:.1f} s",
     ]
-    if lease.state == "kept":
+    if lease.state in {"kept", "warm"}:
         words.append(f"idle for {lease.idle_for:.1f} s")
     if lease.holds:
         words.append(f"by {', '.join(lease.holds)}")

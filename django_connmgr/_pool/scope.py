@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 import weakref
-from typing import Any, Protocol
+from collections import defaultdict
+from typing import Any, Protocol, Self
 
 from .owner import Reported
+
+
+class ScopeState(enum.IntEnum):
+    RUNNING = 0
+    #: Keeps nothing warm of what is leased from here on.
+    EAGER = 1
+    #: As EAGER, and nobody will end it again.
+    OVER = 2
+
+
+OVER = ScopeState.OVER
 
 
 class Home(Protocol):
@@ -24,43 +37,55 @@ class Scope:
     cancels, is collected, and reports its slots then.
     """
 
-    __slots__ = ("__weakref__", "is_eager", "is_over", "name", "ref", "slots", "takes")
+    __slots__ = (
+        "__weakref__",
+        "is_request",
+        "name",
+        "parent",
+        "ref",
+        "slots",
+        "state",
+        "takes",
+    )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, parent: Self | None = None, *, is_request: bool = False) -> None:
+        self.state = ScopeState.RUNNING  # First, for finalisers of what is interrupted at birth.
         self.name = name
-        self.is_over = False
-        #: Keep nothing warm of what is leased from here on.
-        self.is_eager = False
+        #: The one around it.
+        self.parent = parent
+        self.is_request = is_request
         #: What is leased in it or warm for it, each with its pool. Each entry is made and taken
         #: out under the lock of that pool, by single dict operations, which are atomic.
         self.slots: dict[Reported, Home] = {}
         #: Checkouts by pool; each is counted under the lock of that pool.
-        self.takes: dict[Home, int] = {}
+        self.takes: defaultdict[Home, int] = defaultdict(int)
         self.ref: weakref.ref[Scope] = weakref.ref(self)
+
+    @property
+    def is_over(self) -> bool:
+        return self.state is OVER
 
     def end(self) -> int:
         """Give back what is not in use; returns how many went. The rest goes when its use ends.
 
-        A thread that is leasing meanwhile enters its slot into ``slots`` and looks at ``is_over``
-        after that; this sets ``is_over`` and copies ``slots`` after that. Both the entry and the
+        A thread that is leasing meanwhile enters its slot into ``slots`` and looks at ``state``
+        after that; this sets ``state`` and copies ``slots`` after that. Both the entry and the
         copy take the dict's own lock where there is no GIL, so one of the two sees the other.
         """
-        self.is_over = True
-        return self._give_back()
+        self.state = OVER
+        slots = self.slots.copy()
+        return self._give_back(slots) if slots else 0
 
     def become_eager(self) -> int:
-        """As ``end()``, and whatever is leased from here on goes after each use; it is not over."""
-        self.is_eager = True
-        return self._give_back()
+        """As ``end()``, but it is not over: what is leased from here on goes after each use."""
+        self.state = max(self.state, ScopeState.EAGER)
+        return self._give_back(self.slots.copy())
 
-    def _give_back(self) -> int:
-        went = 0
-        for slot, pool in self.slots.copy().items():
-            went += pool.end_scope(slot, self)
-        return went
+    def _give_back(self, slots: dict[Reported, Home]) -> int:
+        return sum(pool.end_scope(slot, self) for slot, pool in slots.items())
 
     def abandon(self) -> None:
         """For its finaliser: only append to queues and ring bells."""
-        self.is_over = True
+        self.state = OVER
         for slot in self.slots.copy():
             slot.lost.report(slot, self.ref)

@@ -35,6 +35,22 @@ CONNECTING, LEASED, KEPT = SlotState.CONNECTING, SlotState.LEASED, SlotState.KEP
 IDLE, MAINTENANCE, CLOSED = SlotState.IDLE, SlotState.MAINTENANCE, SlotState.CLOSED
 
 
+class Due(enum.Enum):
+    """What becomes of a slot when it is not used any more, by the unit of work it belongs to."""
+
+    #: Nobody has looked yet: the unit does not know of the slot.
+    NEW = enum.auto()
+    #: The unit knows of it, and will have it given back: it may stay warm until then.
+    ENTERED = enum.auto()
+    #: It may stay leased for ``lease_connection()`` or session state, but does not stay warm.
+    NEVER_WARM = enum.auto()
+    #: The unit has ended meanwhile: it goes at once.
+    DUE = enum.auto()
+
+
+NEW, ENTERED, NEVER_WARM, DUE = Due.NEW, Due.ENTERED, Due.NEVER_WARM, Due.DUE
+
+
 class CloseReason(enum.StrEnum):
     """Why a physical connection was closed."""
 
@@ -49,6 +65,11 @@ class CloseReason(enum.StrEnum):
     POOL_CLOSED = "pool_closed"
 
 
+def look_into() -> bool:
+    """In the place of ``Slot.watch``: a connection is to be opened, or cleaned, before its use."""
+    return True
+
+
 class Slot(Generic[C]):
     """A place in the pool, with its physical connection once there is one.
 
@@ -59,11 +80,11 @@ class Slot(Generic[C]):
     __slots__ = (
         "backend_pid",
         "connection",
+        "due",
         "expires_at",
         "generation",
         "idle_since",
         "is_dirty",
-        "is_due",
         "lease",
         "leased_at",
         "lost",
@@ -82,7 +103,7 @@ class Slot(Generic[C]):
         self.state = MAINTENANCE
         self.connection: C | None = None
         #: See ``Driver.watch()``, and what ``Driver.look()`` returned when it was opened.
-        self.watch: Callable[[], object]
+        self.watch: Callable[[], object] = look_into
         self.pristine: object = None
         self.backend_pid: int | None = None
         self.generation = generation
@@ -94,10 +115,10 @@ class Slot(Generic[C]):
         self.owner: Owner | None = None
         #: The unit of work that it was leased in.
         self.scope: weakref.ref[Scope] | None = None
-        #: That is over: keep it for nobody when its use ends.
-        self.is_due = False
-        #: Not cleaned since it was last leased.
-        self.is_dirty = False
+        #: Whether its owner may keep it when its use ends.
+        self.due = NEW
+        #: Not opened yet, or not cleaned since it was last leased.
+        self.is_dirty = True
         #: Where it was leased, until it was held for ``leak_threshold`` and that was logged.
         self.stack: StackSummary | None = None
         # Times are the pool clock's, in seconds.

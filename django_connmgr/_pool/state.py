@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from typing import Generic
+from traceback import StackSummary
+from typing import Any, Generic
 from weakref import ref
 
 from .clock import Bell
@@ -13,19 +14,24 @@ from .driver import C
 from .growth import Growth
 from .lease import Home, Lease
 from .limits import Limits
-from .lost import RESTS_COLD, RESTS_WARM, Lost
+from .lost import RESTS_WARM, Lost
 from .owner import Owner, here
-from .scope import Scope
+from .scope import Scope, ScopeState
 from .slot import (
     CLOSED,
     CONNECTING,
+    DUE,
+    ENTERED,
     IDLE,
     KEPT,
     LEASED,
     MAINTENANCE,
+    NEVER_WARM,
+    NEW,
     CloseReason,
     Slot,
     SlotState,
+    look_into,
 )
 from .stats import Counters
 from .waiter import Waiter
@@ -71,7 +77,6 @@ class PoolState(Generic[C]):
     def __init__(self, home: Home, limits: Limits, lost: Lost) -> None:
         self.home = home
         self.lost = lost
-        self.set_limits_locked(limits)
         self.status = OPEN
         self.generation = 1
         #: Every slot that is not CLOSED, oldest first.
@@ -86,6 +91,10 @@ class PoolState(Generic[C]):
         #: First come, first served.
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
         self.counters = Counters()
+        self.set_limits_locked(limits)
+        # Beside them, because a query may add to them.
+        self.checkouts = self.waits = 0
+        self.hold_seconds = self.wait_seconds = 0.0
         self.growth = Growth()
         #: Rung whenever a slot is removed, for those who wait for old ones to go.
         self.drainers: list[Bell] = []
@@ -93,20 +102,38 @@ class PoolState(Generic[C]):
 
     def set_limits_locked(self, limits: Limits) -> None:
         self.limits = limits
+        self.timeout = limits.timeout
+        self.keeps_warm = limits.release == "request"
         #: As in ``limits``, but infinity where there is no limit.
         self.max_size = float("inf") if limits.max_size is None else limits.max_size
+        #: After so many seconds a connection is looked into before it is handed out: at once,
+        #: where it is to be noted who got it.
+        self.look_after = limits.check_after
+        if limits.leak_threshold:
+            self.look_after = float("-inf")
+        self._note_locked()
+
+    def _note_locked(self) -> None:
+        """Work out what is asked on the way of every query; after whatever it depends on."""
+        limits = self.limits
+        self.is_open = self.status is OPEN
+        self.is_full = len(self.slots) >= self.max_size
+        #: What comes back is for the waiters, also if it would stay warm.
+        self.hands_over = self.is_open and limits.reclaim
+        #: A newcomer that finds nothing idle cannot but wait.
+        self.is_exhausted = self.is_full and self.hands_over and not limits.max_waiting
 
     # Handing out
 
     def retake_locked(self, slot: Slot[C], lease: Lease[C], owner: Owner, now: float) -> bool:
         """Serve a lease with the slot that is warm for its owner; false if it is not any more.
 
-        Whoever waits: the waiters have taken it already if they may.
+        Also if there are waiters: they have taken it already if they may.
         """
         if (
             slot.state is not IDLE
             or slot.owner is not owner
-            or now - slot.idle_since > self.limits.check_after
+            or now - slot.idle_since > self.look_after
         ):
             return False
         # As ``_assign_locked()``, where owner and unit of work stay what they are.
@@ -126,28 +153,36 @@ class PoolState(Generic[C]):
         timeout: float | None,
     ) -> Waiter | None:
         """Serve ``lease`` at once, or put its waiter into the queue, which is returned."""
-        if self.cold and not self.waiters and not self.lost.queue and self.status is OPEN:
-            slot = next(reversed(self.cold))
-            if slot.state is IDLE and slot.owner is None:
+        # What lay warm for so long that it was not retaken is the owner's, also if others wait.
+        if self.warm and owner.held and self.is_open:
+            slot = self._own_warm_locked(owner)
+            if slot is not None:
                 self._assign_locked(slot, lease, owner, scope, LEASED, now)
+                self.warm.pop(slot, None)
                 return None
-        limits = self.limits
-        deadline = now + (limits.timeout if timeout is None else timeout)
-        waiter = Waiter(lease, owner, scope, now, deadline)
-        if (
-            not self.waiters
-            or self.cold
-            or self.lost.queue
-            or limits.max_waiting
-            or len(self.slots) < self.max_size
-            or self.status is not OPEN
-            or not limits.reclaim
-        ):
+        if self.cold and self.is_open and not self.waiters:
+            slot = next(reversed(self.cold))
+            if slot.state is IDLE:
+                self._assign_locked(slot, lease, owner, scope, LEASED, now)
+                del self.cold[slot]
+                if scope is not None and self.keeps_warm and slot.due is NEW:
+                    # As ``_enter_scope_locked()``, which it would come to when it rests.
+                    slot.due = ENTERED
+                    scope.slots[slot] = self.home
+                    if scope.state:  # Looked at after it was entered: see ``Scope.end``.
+                        slot.due = DUE
+                return None
+        waiter = Waiter(lease, owner, scope, now, self.timeout if timeout is None else timeout)
+        if not self.is_exhausted or self.cold or self.warm:
             waiter.decision = self.enqueue_locked(waiter, now)
             return waiter
-        # There is nothing but what the waiters before it wait for.
-        self.counters.waits += 1
+        # As ``enqueue_locked()``, where a pass would find nothing.
+        if not self.waiters:
+            self.lost.first = waiter
         self.waiters[waiter] = None
+        self.waits += 1
+        if self.lost.queue:  # Looked at after its bell can be rung: see ``Lost``.
+            waiter.decision = self.serve_locked(now)
         return waiter
 
     def _promise_locked(self, waiter: Waiter, now: float) -> bool:
@@ -165,11 +200,14 @@ class PoolState(Generic[C]):
                 return False
             return self.reserve_locked(waiter.lease, owner, waiter.scope, now)
         self._assign_locked(slot, waiter.lease, owner, waiter.scope, LEASED, now)
+        self.cold.pop(slot, None)
+        self.warm.pop(slot, None)
         return True
 
-    def _own_warm_locked(self, owner: Owner) -> Slot[C] | None:
+    def _own_warm_locked(self, owner: Owner) -> Any:
         """What the owner left warm here, and did not retake because it lay for long."""
-        for slot in owner.held:
+        slot: Any
+        for slot in owner.held.copy():  # Which changes under the locks of other pools, too.
             if slot in self.warm and slot.state is IDLE and slot.owner is owner:
                 return slot
         return None
@@ -184,6 +222,7 @@ class PoolState(Generic[C]):
         self._assign_locked(slot, lease, owner, scope, CONNECTING, now)
         self.slots[slot] = None
         self.connecting[slot] = None
+        self._note_locked()
         return True
 
     def opened_locked(
@@ -196,8 +235,9 @@ class PoolState(Generic[C]):
         self.connecting.pop(slot, None)
         if self.status is PoolStatus.CLOSED:
             return self._retire_locked(lease, slot, now)
+        if slot.generation != self.generation or len(self.slots) > self.max_size:
+            self._doom_locked([slot])  # That was decided meanwhile.
         self.growth.connect_time = now - started
-        counters.checkouts += 1
         slot.idle_since = slot.leased_at = now
         slot.state = LEASED
         return self.serve_locked(now)  # One connect fewer is under way: the next may begin.
@@ -206,6 +246,7 @@ class PoolState(Generic[C]):
         self, lease: Lease[C], started: float, now: float, *, is_refused: bool
     ) -> tuple[bool, Decision[C]]:
         """A connect failed; whether to wait for others, because the server is full."""
+        self.checkouts -= 1
         self.counters.connect_failures += 1
         self.counters.connect_seconds += now - started
         if is_refused:
@@ -229,7 +270,7 @@ class PoolState(Generic[C]):
             del index[slot]
         return None
 
-    def _assign_locked(
+    def _assign_locked(  # noqa: PLR0917 - called by position, on the way of queries
         self,
         slot: Slot[C],
         lease: Lease[C],
@@ -238,31 +279,47 @@ class PoolState(Generic[C]):
         state: SlotState,
         now: float,
     ) -> None:
-        """Make the slot the lease's. A second time does no harm."""
+        """Make the slot the lease's, after which the caller takes it out of its index.
+
+        A second time does no harm.
+        """
         lease.slot = slot
         slot.lease = ref(lease, slot.on_lease_collected)  # From here on it is the lease's.
         slot.state = state
         slot.leased_at = now
         previous = slot.owner
-        if previous is None:
-            self.cold.pop(slot, None)
-        else:
-            self.warm.pop(slot, None)
+        if previous is not None:
             previous.held.pop(slot, None)
         owner.held[slot] = None
         slot.owner = owner
-        if slot.scope is not None:
+        if slot.due is not NEW:
             self._leave_scope_locked(slot)
+            slot.due = NEW
         if scope is None:
-            slot.is_due = False
+            slot.scope = None
         else:
-            scope.slots[slot] = pool = lease.pool
             slot.scope = scope.ref
-            scope.takes[pool] = scope.takes.get(pool, 0) + 1
+            scope.takes[lease.pool] += 1
+            if scope.state:
+                slot.due = NEVER_WARM
+        self.checkouts += 1
+
+    def _enter_scope_locked(self, slot: Slot[C]) -> bool:
+        """Have a slot that is to rest given back with its unit of work; false if it goes at once.
+
+        Only now, because most slots under contention never rest.
+        """
+        scope = None if slot.scope is None else slot.scope()
+        if slot.due is NEW:
+            slot.due = ENTERED
+            if scope is not None:
+                scope.slots[slot] = self.home
             # Looked at after it was entered: see ``Scope.end``.
-            slot.is_due = scope.is_over or scope.is_eager
-        if state is LEASED:
-            self.counters.checkouts += 1
+            if slot.scope is not None and (scope is None or scope.state):
+                slot.due = DUE
+        elif slot.due is NEVER_WARM and scope is not None:
+            scope.slots[slot] = self.home  # It may be kept, and the unit may not be over yet.
+        return slot.due is ENTERED
 
     def _leave_scope_locked(self, slot: Slot[C]) -> None:
         scope = None if slot.scope is None else slot.scope()
@@ -273,43 +330,69 @@ class PoolState(Generic[C]):
     # Taking back
 
     def release_locked(
-        self, lease: Lease[C], slot: Slot[C], now: float, *, is_warm: bool
-    ) -> Decision[C] | None:
-        """Take a clean slot back: retire it, hand it over, or put it back."""
-        if lease.slot is not slot:
+        self, lease: Lease[C], now: float, is_warm: bool
+    ) -> Waiter | Decision[C] | None:
+        """Take a clean slot back: retire it, hand it over, or put it back.
+
+        Returns the waiter to ring for if it was handed over and there is nothing else to do.
+        """
+        slot = lease.slot
+        if slot is None:
             return None  # Its owner died while another thread was releasing for it.
-        self.counters.hold_seconds += now - slot.leased_at
+        self.hold_seconds += now - slot.leased_at
         if now >= slot.expires_at:
             return self._retire_locked(lease, slot, now)
-        if self.waiters and self.status is OPEN and (self.limits.reclaim or not is_warm):
-            decision = self._hand_over_locked(slot, now)
-            if decision is not None:
-                lease.slot = None
-                return decision
+        if self.waiters:
+            return self._release_to_waiters_locked(lease, slot, now, is_warm)
         slot.idle_since = now
-        if is_warm and not slot.is_due:
+        if is_warm and (slot.due is ENTERED or self._enter_scope_locked(slot)):
             self.warm[slot] = None
         else:
             self._make_cold_locked(slot)
         slot.state = IDLE
         slot.lease = None
         lease.slot = None
-        return self.serve_locked(now) if self.waiters else None
+        return None
 
-    def _hand_over_locked(self, slot: Slot[C], now: float) -> Decision[C] | None:
-        """Give it to the first waiter, straight from hand to hand; ``None`` if it cannot be."""
-        waiter = next(iter(self.waiters))
-        if self.cold or self.lost.queue or waiter.lease.slot is not None:
-            return None
-        decision: Decision[C] = Decision(wake=waiter)
-        is_full = len(self.slots) >= self.max_size
-        if not is_full:
-            self.growth.note_return(now)
+    def _release_to_waiters_locked(
+        self, lease: Lease[C], slot: Slot[C], now: float, is_warm: bool
+    ) -> Waiter | Decision[C]:
+        """Hand it over to the first waiter, straight from hand to hand, or make a pass."""
+        waiters = self.waiters
+        waiter = next(iter(waiters))
+        if waiter.lease.slot is not None or not (self.hands_over or (self.is_open and not is_warm)):
+            self._put_down_locked(slot, now, is_warm=is_warm)
+            lease.slot = None
+            return self.serve_locked(now)
+        slot.idle_since = now
         self._assign_locked(slot, waiter.lease, waiter.owner, waiter.scope, LEASED, now)
-        self._dismiss_locked(waiter, now)
-        if not is_full and self.lost.first is not None:
-            decision.wake.append(self.lost.first)  # It may have to wait for its turn to connect.
+        # As ``_dismiss_locked()``.
+        waiter.is_out = True
+        del waiters[waiter]
+        self.lost.first = next(iter(waiters)) if waiters else None
+        self.wait_seconds += now - waiter.lined_up_at
+        lease.slot = None
+        if self.is_full:
+            return waiter
+        self.growth.note_return(now)
+        return self._wake_first_locked(waiter)
+
+    def _wake_first_locked(self, served: Waiter) -> Decision[C]:
+        """Ring for the one that was served, and for the next, which may have to wait to connect."""
+        decision: Decision[C] = Decision(served)
+        if self.lost.first is not None:
+            decision.wake.append(self.lost.first)
         return decision
+
+    def _put_down_locked(self, slot: Slot[C], now: float, *, is_warm: bool) -> None:
+        """Make a slot idle that comes back."""
+        slot.idle_since = now
+        if is_warm and slot.owner is not None and self._enter_scope_locked(slot):
+            self.warm[slot] = None
+        else:
+            self._make_cold_locked(slot)
+        slot.state = IDLE
+        slot.lease = None
 
     def _make_cold_locked(self, slot: Slot[C]) -> None:
         """Make it anybody's. If it is IDLE, it stays so throughout."""
@@ -319,12 +402,14 @@ class PoolState(Generic[C]):
         if owner is not None:
             self.warm.pop(slot, None)
             owner.held.pop(slot, None)
-        if slot.scope is not None:
+        if slot.due is not NEW:
+            slot.due = NEW
             self._leave_scope_locked(slot)
+        slot.scope = None
 
     def put_back_locked(self, lease: Lease[C], slot: Slot[C], now: float) -> Decision[C] | None:
         """End the pool's own work on a slot, which becomes what it was before, or cold."""
-        if slot.owner is None or slot.is_due:
+        if slot.owner is None or slot.due is not ENTERED:
             self._make_cold_locked(slot)
         else:
             self.warm[slot] = None
@@ -333,15 +418,24 @@ class PoolState(Generic[C]):
         lease.slot = None
         return self.serve_locked(now)
 
-    def cool_locked(
-        self, slot: Slot[C], owner: Owner, now: float
-    ) -> tuple[bool, Decision[C] | None]:
+    def cool_locked(self, slot: Slot[C], owner: Owner) -> bool:
         """Make what is warm for the owner anybody's; whether it was."""
-        if slot.owner is not owner or slot.state is not IDLE:
-            slot.is_due = slot.is_due or (slot.owner is owner and slot.state is MAINTENANCE)
-            return False, None
-        self._make_cold_locked(slot)
-        return True, self.serve_locked(now) if self.waiters else None
+        if slot.owner is owner and slot.state is IDLE:
+            # As ``_make_cold_locked()``.
+            self.cold[slot] = None
+            slot.owner = None
+            self.warm.pop(slot, None)
+            owner.held.pop(slot, None)
+            slot.due = NEW
+            if slot.scope is not None:
+                scope = slot.scope()
+                slot.scope = None
+                if scope is not None:
+                    scope.slots.pop(slot, None)
+            return True
+        if slot.owner is owner and slot.state is MAINTENANCE:
+            slot.due = DUE
+        return False
 
     def reason_to_retire_locked(self, slot: Slot[C], now: float) -> CloseReason | None:
         """Why a connection that comes back, or lies idle, should not be used again."""
@@ -358,22 +452,21 @@ class PoolState(Generic[C]):
         reason = self.reason_to_retire_locked(slot, now) or CloseReason.RECYCLED
         return Decision(close=(lease, reason))
 
-    def remove_locked(
-        self, lease: Lease[C], reason: CloseReason | None, now: float
-    ) -> Decision[C]:
+    def remove_locked(self, lease: Lease[C], reason: CloseReason | None, now: float) -> Decision[C]:
         """Forget a slot, whose connection (if it ever had one) is closed for ``reason``."""
         slot = lease.held_slot()
         self._forget_locked(slot)
         if reason is not None:
             self.counters.closed[reason.value] += 1
         lease.slot = None
-        decision = self.serve_locked(now)
+        decision = self._serve_and_wake_locked(now)
         decision.wake += self.drainers
         return decision
 
     def _forget_locked(self, slot: Slot[C]) -> None:
         self.slots.pop(slot, None)
         self.connecting.pop(slot, None)
+        self._note_locked()
         slot.state = CLOSED
         slot.lease = None
         if slot.owner is not None:
@@ -382,10 +475,25 @@ class PoolState(Generic[C]):
 
     # A lease that is at rest, and its unit of work
 
+    def move_locked(self, lease: Lease[C], scope: Scope | None) -> None:
+        """Have the lease be of another unit of work, unless its own is over: then it goes."""
+        slot = lease.slot
+        if slot is None or slot.due is DUE:
+            return
+        self._leave_scope_locked(slot)
+        slot.due = NEW
+        if scope is not None:
+            slot.scope = scope.ref
+            if scope.state is ScopeState.EAGER:
+                slot.due = NEVER_WARM
+
     def keep_locked(self, lease: Lease[C], now: float) -> bool:
         """Keep the lease while it is not used; false if its unit of work is over."""
         slot = lease.slot
-        if slot is None or slot.is_due:
+        if slot is None:
+            return False
+        self._enter_scope_locked(slot)
+        if slot.due is DUE:
             return False
         slot.idle_since = now
         slot.state = KEPT
@@ -414,9 +522,9 @@ class PoolState(Generic[C]):
             self._end_lease_locked(slot)
             lease: Lease[C] = Lease(self.home)
             self._assign_locked(slot, lease, here.owner, None, LEASED, now)
-            self.counters.checkouts -= 1
+            self.checkouts -= 1
             return lease, True, None
-        slot.is_due = True
+        slot.due = DUE
         return None, False, None
 
     @staticmethod
@@ -426,9 +534,23 @@ class PoolState(Generic[C]):
         if lease is not None:
             lease.slot = None
 
+    def open_locked(self) -> None:
+        """Undo ``suspend_locked()``."""
+        if self.status is PoolStatus.SUSPENDED:
+            self.status = OPEN
+            self._note_locked()
+
+    def never_warm_locked(self, lease: Lease[C]) -> None:
+        """Put the slot back cold when the lease is over."""
+        slot = lease.slot
+        if slot is not None:
+            self._enter_scope_locked(slot)
+            slot.due = NEVER_WARM if slot.due is ENTERED else slot.due
+
     def share_locked(self, lease: Lease[C]) -> None:
         """Outlive the owner's thread, because others use the connection too."""
         slot = lease.held_slot()
+        self.never_warm_locked(lease)
         if slot.owner is not None:
             slot.owner.held.pop(slot, None)
             slot.owner = None
@@ -442,9 +564,7 @@ class PoolState(Generic[C]):
 
     # The queue
 
-    def enqueue_locked(
-        self, waiter: Waiter, now: float, *, is_first: bool = False
-    ) -> Decision[C]:
+    def enqueue_locked(self, waiter: Waiter, now: float, *, is_first: bool = False) -> Decision[C]:
         """Put a waiter into the queue and make one pass, or refuse it.
 
         One that ``is_first`` had its turn already, and what it got was no good.
@@ -465,11 +585,11 @@ class PoolState(Generic[C]):
                 return decision
         if not waiters:
             self.growth.begin(now)
-        self.counters.waits += 1
         waiters[waiter] = None
         if is_first:
             waiters.move_to_end(waiter, last=False)
         decision.add(self.serve_locked(now))
+        self.waits += not waiter.is_out
         return decision
 
     def _refuse_locked(self, waiter: Waiter, error: type[Exception], message: str) -> None:
@@ -491,10 +611,8 @@ class PoolState(Generic[C]):
                     waiter.error = self.home.errors.closed(f"Pool {self.home.name!r} was closed.")
                 elif self.status is not OPEN:
                     break
-                elif waiter.lease.is_held():
-                    # The thread that promised it was interrupted, perhaps half way.
-                    lease, slot = waiter.lease, waiter.lease.held_slot()
-                    self._assign_locked(slot, lease, waiter.owner, waiter.scope, slot.state, now)
+                elif self._complete_locked(waiter, now):
+                    pass
                 elif not self._promise_locked(waiter, now):
                     break
                 self._dismiss_locked(waiter, now)
@@ -505,6 +623,17 @@ class PoolState(Generic[C]):
             decision.wake.append(self.lost.first)  # It may have to wait for its turn to connect.
         return decision
 
+    def _complete_locked(self, waiter: Waiter, now: float) -> bool:
+        """Complete what the thread that promised it was interrupted in; whether it was promised."""
+        lease, slot = waiter.lease, waiter.lease.slot
+        if slot is None:
+            return False
+        if slot in self.slots and lease.is_held():
+            self._assign_locked(slot, lease, waiter.owner, waiter.scope, slot.state, now)
+            return True
+        lease.slot = None  # Not marked yet, or not counted yet.
+        return False
+
     def _dismiss_locked(self, waiter: Waiter, now: float) -> None:
         """The first waiter has what it came for."""
         # Before it is taken out: interrupted in between, it is dismissed once more.
@@ -512,21 +641,33 @@ class PoolState(Generic[C]):
         waiters = self.waiters
         waiters.pop(waiter, None)
         self.lost.first = next(iter(waiters)) if waiters else None
-        self.counters.wait_seconds += now - waiter.lined_up_at
+        self.wait_seconds += now - waiter.lined_up_at
 
     def withdraw_locked(self, waiter: Waiter, now: float) -> Decision[C]:
         """A waiter leaves without having been served; what it was rung for may be there still."""
         if not waiter.is_out:
+            self._complete_locked(waiter, now)
             self.waiters.pop(waiter, None)
-            self.counters.wait_seconds += now - waiter.lined_up_at
-        return self.serve_locked(now)
+            self.wait_seconds += now - waiter.lined_up_at
+        return self._serve_and_wake_locked(now)
+
+    def _serve_and_wake_locked(self, now: float) -> Decision[C]:
+        """A pass, after which the first waiter may have to wait for another time than before."""
+        decision = self.serve_locked(now)
+        if self.lost.first is not None and not self.is_full:
+            decision.wake.append(self.lost.first)
+        return decision
 
     def look_again_locked(self, waiter: Waiter, now: float) -> Decision[C] | None:
-        """A waiter woke up by itself, or was rung for: make a pass, if it is the first."""
-        if self.lost.first is not waiter and not self.lost.queue:
-            return None
+        """A waiter woke up by itself, or was rung for: make a pass, if it is the first.
+
+        The first may be a thread's that was interrupted, and that never looks: now and then any
+        waiter looks at everything.
+        """
         if now - self._swept_at >= LOOK_AGAIN:
             return self.sweep_locked(now)
+        if self.lost.first is not waiter and not self.lost.queue:
+            return None
         return self.serve_locked(now)
 
     def pause_of(self, waiter: Waiter, now: float) -> float:
@@ -560,18 +701,19 @@ class PoolState(Generic[C]):
             self._make_cold_locked(slot)
             return
         if witness is not slot.lease and (state is MAINTENANCE or witness is slot.scope):
-            slot.is_due = True
+            slot.due = DUE
             if state is not KEPT:
                 return
         if how:
-            self.counters.hold_seconds += now - slot.leased_at
+            self.hold_seconds += now - slot.leased_at
         elif state in {LEASED, KEPT} and witness is not slot.scope:
             self.counters.reaped += 1
-            self.counters.hold_seconds += now - slot.leased_at
+            self.hold_seconds += now - slot.leased_at
             decision.reaped.append("shared by several" if slot.owner is None else slot.owner.name)
         if slot.connection is None:
             self._end_lease_locked(slot)
             self._forget_locked(slot)
+            decision.wake += self.drainers
             return
         self._find_again_locked(slot, now, is_warm=how == RESTS_WARM)
 
@@ -579,14 +721,9 @@ class PoolState(Generic[C]):
         """Make a slot idle that nobody has cleaned; the next who gets it does."""
         self._end_lease_locked(slot)
         slot.is_dirty = True
-        slot.idle_since = now
+        slot.watch = look_into
         self.connecting.pop(slot, None)
-        if is_warm and slot.owner is not None and not slot.is_due:
-            self.warm[slot] = None
-        else:
-            self._make_cold_locked(slot)
-        slot.state = IDLE
-        slot.lease = None
+        self._put_down_locked(slot, now, is_warm=is_warm)
         if self.waiters:
             self.growth.note_return(now)
 
@@ -595,9 +732,21 @@ class PoolState(Generic[C]):
         self._swept_at = now
         for slot in self.slots:
             if slot.is_forsaken():
-                witness = slot.owner if slot.lease is None else slot.lease
+                is_collected = slot.lease is not None and slot.lease() is None
+                witness = slot.lease if is_collected else slot.owner
                 self.lost.queue.append((slot, witness, ""))
         return self.serve_locked(now)
+
+    def leaks_locked(self, now: float) -> list[tuple[Owner | None, StackSummary, float]]:
+        """Owner, stack and age of leases held for ``leak_threshold``; of each only once."""
+        leaks = []
+        for slot in self.slots:
+            stack, held = slot.stack, now - slot.leased_at
+            is_held = slot.lease is not None and slot.state is not IDLE
+            if is_held and stack is not None and held >= self.limits.leak_threshold:
+                leaks.append((slot.owner, stack, held))
+                slot.stack = None
+        return leaks
 
     # Retiring
 
@@ -643,23 +792,25 @@ class PoolState(Generic[C]):
         decision = self.close_idle_locked(CloseReason.SHRUNK, most=surplus)
         busy = [slot for slot in self.slots if slot.state is not MAINTENANCE]
         self._doom_locked(busy[: surplus - len(decision.close)])
-        decision.add(self.serve_locked(now))
+        decision.add(self._serve_and_wake_locked(now))
         return decision
 
     def suspend_locked(self) -> None:
         """Hand nothing out until the status is OPEN again, and keep nothing warm until then."""
         self.status = PoolStatus.SUSPENDED
+        self._note_locked()
         for slot in self.slots:
-            slot.is_due = True
+            slot.due = DUE
             if slot.state is IDLE:
                 self._make_cold_locked(slot)
 
     def close_locked(self, now: float) -> Decision[C]:
         """Refuse from now on: waiters are told, idle connections are to be closed."""
         self.status = PoolStatus.CLOSED
+        self._note_locked()
         self._doom_locked(list(self.slots))
-        decision = self.close_idle_locked(CloseReason.POOL_CLOSED)
-        decision.add(self.serve_locked(now))
+        decision = self.serve_locked(now)  # First, because it takes in what was lost.
+        decision.add(self.close_idle_locked(CloseReason.POOL_CLOSED))
         return decision
 
 

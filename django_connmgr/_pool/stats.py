@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 class Counters:
     """Running totals since the pool was made. Guarded by the pool's lock."""
 
-    checkouts: int = 0
-    waits: int = 0
     timeouts: int = 0
     rejected: int = 0
     reaped: int = 0
@@ -23,8 +21,6 @@ class Counters:
     opened: int = 0
     connect_failures: int = 0
     closed: Counter[str] = field(default_factory=Counter)
-    wait_seconds: float = 0.0
-    hold_seconds: float = 0.0
     connect_seconds: float = 0.0
 
 
@@ -81,7 +77,8 @@ class LeaseRecord:
     #: The name of the thread or greenlet; ``"shared by several"`` if it is.
     owner: str
     is_alive: bool
-    #: ``"connecting"``, ``"leased"`` or ``"kept"``: leased, but not being used right now.
+    #: ``"connecting"``, ``"leased"``, or ``"kept"``: leased, but not being used right now. In
+    #: errors of a pool with ``reclaim=False`` also ``"warm"``: reserved, and not leased.
     state: str
     #: The unit of work that it belongs to: a request's method and path, a task's name, ``""``.
     unit: str

@@ -14,6 +14,7 @@ from .slot import CONNECTING, IDLE, KEPT, LEASED, MAINTENANCE, Slot
 from .state import PoolState
 from .stats import LeaseRecord, PoolStats
 
+HELD = {LEASED, KEPT}
 Seen = tuple[LeaseRecord, Owner | None, StackSummary | None]
 
 
@@ -22,8 +23,10 @@ def stats_locked(state: PoolState[Any]) -> PoolStats:
     counters = state.counters
     totals = {f.name: getattr(counters, f.name) for f in dataclasses.fields(counters)}
     totals["closed"] = MappingProxyType(dict(counters.closed))
-    resting = _resting_locked(state)
-    states = Counter(IDLE if slot in resting else slot.state for slot in state.slots)
+    given_back = _given_back_locked(state)
+    states = Counter(
+        IDLE if slot in given_back and slot.state in HELD else slot.state for slot in state.slots
+    )
     return PoolStats(
         name=state.home.name,
         status=state.status.value,
@@ -33,30 +36,40 @@ def stats_locked(state: PoolState[Any]) -> PoolStats:
         size=len(state.slots),
         connecting=states[CONNECTING],
         idle=states[IDLE],
-        warm=sum(slot.state is IDLE and slot.owner is not None for slot in state.slots),
+        warm=sum(is_warm(slot) and slot not in given_back for slot in state.slots),
         leased=states[LEASED] + states[KEPT],
         maintenance=states[MAINTENANCE],
         waiting=len(state.waiters),
+        checkouts=state.checkouts,
+        hold_seconds=state.hold_seconds,
+        waits=state.waits,
+        wait_seconds=state.wait_seconds,
         **totals,
     )
 
 
-def _resting_locked(state: PoolState[Any]) -> set[Slot[Any]]:
+def is_warm(slot: Slot[Any]) -> bool:
+    return slot.state is IDLE and slot.owner is not None
+
+
+def _given_back_locked(state: PoolState[Any]) -> set[Slot[Any]]:
     """Slots that finalisers have given back, and that no pass has taken in yet."""
     return {
-        slot
-        for slot, witness, _ in state.lost.queue.copy()
-        if slot.state in {LEASED, KEPT} and witness in (slot.lease, slot.owner)
+        slot for slot, witness, _ in state.lost.queue.copy() if witness in (slot.lease, slot.owner)
     }
 
 
-def leases_locked(state: PoolState[Any], now: float) -> list[Seen]:
-    """Who has what, longest held first, to be made into records without the lock."""
-    resting = _resting_locked(state)
+def leases_locked(state: PoolState[Any], now: float, *, warm: bool = False) -> list[Seen]:
+    """Who has what, longest held first, to be made into records without the lock.
+
+    With ``warm``, what is reserved for an owner that does not use it right now, too.
+    """
+    given_back = _given_back_locked(state)
     held = (
         slot
         for slot in state.slots
-        if slot.state in {CONNECTING, LEASED, KEPT} and slot not in resting
+        if slot not in given_back
+        and (slot.state is CONNECTING or slot.state in HELD or (warm and is_warm(slot)))
     )
     return [_see(slot, now) for slot in sorted(held, key=lambda slot: slot.leased_at)]
 
@@ -69,11 +82,11 @@ def _see(slot: Slot[Any], now: float) -> Seen:
     record = LeaseRecord(
         owner="shared by several" if owner is None else owner.name,
         is_alive=owner is None or owner.is_alive(),
-        state=slot.state.value,
+        state="warm" if slot.state is IDLE else slot.state.value,
         unit="" if scope is None else scope.name,
         holds=() if holder is None else holder.describe_holds(),
         held_for=now - slot.leased_at,
-        idle_for=now - slot.idle_since if slot.state is KEPT else 0.0,
+        idle_for=now - slot.idle_since if slot.state in {IDLE, KEPT} else 0.0,
         backend_pid=slot.backend_pid,
         leased_at="",
         stack="",

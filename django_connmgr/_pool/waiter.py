@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Lock as allocate_lock
+from threading import Lock
 from typing import Any
 
 from .clock import Bell
@@ -20,17 +20,14 @@ class Waiter(Bell):
     lease, which hands the slot on.
     """
 
-    __slots__ = (
-        "deadline",
-        "decision",
-        "error",
-        "is_hurried",
-        "is_out",
-        "lease",
-        "lined_up_at",
-        "owner",
-        "scope",
-    )
+    #: Served or refused, and out of the queue.
+    is_out = False
+    #: Not to wait for one to come back where it might connect; see ``Growth``.
+    is_hurried = False
+    #: What it gets instead of a slot.
+    error: Exception | None = None
+    #: What was decided when it entered the queue, for it to act on.
+    decision: Any = None
 
     def __init__(
         self,
@@ -38,21 +35,17 @@ class Waiter(Bell):
         owner: Owner,
         scope: Scope | None,
         now: float,
-        deadline: float,
+        timeout: float,
     ) -> None:
-        self._silence = silence = allocate_lock()  # As ``Bell.__init__()``, without a call.
+        self._silence = silence = Lock()  # As ``Bell.__init__()``, without a call.
         silence.acquire()
         self.lease = lease
         self.owner = owner
         self.scope = scope
         self.lined_up_at = now
-        #: Until when it has to have a connection.
-        self.deadline = deadline
-        #: Served or refused, and out of the queue.
-        self.is_out = False
-        #: Not to wait for one to come back where it might connect; see ``Growth``.
-        self.is_hurried = False
-        #: What it gets instead of a slot.
-        self.error: Exception | None = None
-        #: What was decided when it entered the queue, for it to act on.
-        self.decision: Any = None
+        self.timeout = timeout
+
+    @property
+    def deadline(self) -> float:
+        """Until when it has to have a connection."""
+        return self.lined_up_at + self.timeout

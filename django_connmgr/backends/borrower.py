@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import weakref
+from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
@@ -15,24 +15,24 @@ from django.db.utils import ProgrammingError
 from .._pool.driver import ConnectionState
 from .._pool.lease import Lease
 from .._pool.lost import RESTS_COLD, RESTS_WARM
+from .._pool.owner import here
 from .._pool.pool import ConnectionPool
 from .._pool.scope import Scope
 from .._pool.slot import Slot
-from ..units.current import current_unit, find_unit
-from .cursors import CURSOR
+from ..units.current import find_unit, get_current
 from .opening import Opening
 from .permits import permit_checkout
 from .physical import Physical
 
 logger = logging.getLogger("django_connmgr.backends")
 
-# Holds: why a lease is not over yet. The first five say that it is being used right now.
+# Holds: why a lease is not over yet, besides open cursors. The first four say that it is being
+# used right now.
 TRANSACTION, BLOCK, MOMENT, SHARED = 2, 4, 8, 64
-IN_USE = CURSOR | TRANSACTION | BLOCK | MOMENT | SHARED
+IN_USE = TRANSACTION | BLOCK | MOMENT | SHARED
 # These keep it for the rest of the unit of work, also while it is not being used.
 LEASED, SESSION = 16, 32
 _WORDS = {
-    CURSOR: "cursor",
     TRANSACTION: "transaction",
     BLOCK: "block",
     MOMENT: "query",
@@ -44,8 +44,6 @@ _WORDS = {
 Pool = ConnectionPool[Physical]
 #: Of no unit of work: the settings are to be looked at again.
 _UNKNOWN: Any = object()
-#: The settings that make an address, besides the options.
-_PLACE = ("NAME", "HOST", "PORT", "USER", "AUTOCOMMIT")
 
 
 class Borrower:
@@ -59,14 +57,16 @@ class Borrower:
     """
 
     __slots__ = (
-        "_address",
         "_adopted",
         "_adoption",
         "_asks_engine",
+        "_asks_once",
         "_is_asking",
+        "_is_lent",
         "_is_special",
         "_is_warm",
-        "_raw",
+        "_permit",
+        "_settings",
         "_timeout",
         "_took_lease",
         "_unit",
@@ -77,113 +77,149 @@ class Borrower:
         "is_beginning",
         "is_dedicated",
         "lease",
-        "on_collected",
         "opening",
         "pool",
         "thread",
         "warm",
+        "was_left_elsewhere",
     )
 
     def __init__(self, wrapper: Any) -> None:
-        self._wrapper = wrapper
+        #: Weakly, so that a wrapper that is dropped is gone without the collector, as in Django. It
+        #: is alive in every call here: it makes them, or a cursor that keeps it does.
+        self._wrapper: Any = weakref.ref(wrapper)
         self.thread: int = wrapper._thread_ident
         #: The pool to lease from, as the settings were when they were last looked at; ``None``
         #: if there is none. They are looked at again in each unit of work, and after ``close()``.
         self.pool: Pool | None = None
-        self._address: object = None
+        self._settings: dict[str, Any] | None = None
         self._unit: weakref.ref[Scope] | None = _UNKNOWN
-        #: Whether what is given back stays warm: the pool's option ``release``.
-        self._is_warm = False
+        #: Its options: what is given back stays warm, others may take that, permanent checkouts.
+        self._is_warm = self._is_lent = False
+        self._permit = "allow"
         self.lease: Lease[Physical] | None = None
         self.holds = 0
-        #: The slot that was leased last and its connection, if they stay warm when given back.
+        #: The slot that was leased last, if it stays warm when it is given back.
         self.warm: Slot[Physical] | None = None
-        self._raw: Any = None
-        #: The driver's open cursors, by what calls back when one is collected.
-        self.cursors: dict[weakref.ref[Any], bool] = {}
-        self.on_collected = self._cursor_collected
+        #: The driver's open cursors, by ``id()``, and what calls back when one is collected.
+        self.cursors: dict[int, weakref.ref[Any]] = {}
         #: Of the connection that the wrapper knows, and what it was opened with; see ``_adopt()``.
         self._adoption: object = object()
         self._adopted: object = None
-        #: The wrapped engine ensures connections in its own way; whether it is being asked.
+        #: What the wrapper opens for the pool, while it does.
+        self.opening: Opening | None = None
+        #: The wrapped engine ensures connections in its own way, or something else does and is to
+        #: be asked once; and whether it is being asked.
         self._asks_engine: bool = wrapper.ensures_in_its_own_way
-        self._is_asking = False
-        #: That, or autocommit is off in the settings, or the wrapper is shared by threads.
-        self._is_special = self._find_out_if_special()
+        self._asks_once = self._is_asking = False
+        #: That, or there is no pool, permanent checkouts are told of, autocommit is off in the
+        #: settings, or the wrapper is shared by threads.
+        self._is_special = True
         #: The engine's own statements that begin a transaction are being made.
         self.is_beginning = False
-        #: How many ``with_connection()`` blocks are open, and whether the outermost of them took
-        #: the lease, and so gives it back.
+        #: How many ``with_connection()`` blocks are open, and whether the outermost took the lease.
         self.depth = 0
-        self._took_lease = False
+        self._took_lease = self.was_left_elsewhere = False
         #: Seconds that a checkout of the current block may take; ``None`` for the pool's timeout.
         self._timeout: float | None = None
         #: A connection of its own, past the pool: ``dedicated()``.
         self.is_dedicated = False
-        #: What the wrapper opens for the pool, while it does.
-        self.opening: Opening | None = None
 
     def describe_holds(self) -> tuple[str, ...]:
         """The holds in words, for those who look at the lease."""
         holds = self.holds
-        return tuple(word for hold, word in _WORDS.items() if holds & hold)
+        words = tuple(word for hold, word in _WORDS.items() if holds & hold)
+        return ("cursor", *words) if self.cursors else words
+
+    def is_in_use(self) -> bool:
+        """Whether a connection is leased, and is being used right now."""
+        return self.lease is not None and bool(self.holds & IN_USE or self.cursors)
 
     # Leasing
 
-    def begin(self, hold: int) -> bool:
-        """Hold a connection, which is leased if there is none; false if there is no pool.
+    def lease_for_cursor(self) -> bool:
+        """Have a connection leased, for a cursor that is about to be opened; false without a pool.
 
         Raises what opening a connection the engine's own way does, or the pool's errors.
         """
-        before = self.holds
-        self.holds = before | hold  # First: see the class.
         lease = self.lease
         if lease is not None:
-            if before & IN_USE or self.use(lease):
+            if self.thread != get_ident():
+                self._wrapper().validate_thread_sharing()
+            if self.cursors or self.holds & IN_USE or self.use(lease):
+                if self._wrapper().connection is None:  # An interruption came in between.
+                    self._wrapper().connection = lease.connection.raw
                 return True
-            self.holds |= hold  # It went with its unit of work, on another thread.
-        slot = self.warm
+            # It went with its unit of work, on another thread.
+        slot: Any = self.warm
         if slot is not None:
             lease = self.pool.retake(slot, self)  # type: ignore[union-attr]
             if lease is not None:
                 # First the lease, then the connection: an interruption in between must not leave
                 # a connection here whose lease is nobody's.
                 self.lease = lease
-                self._wrapper.connection = self._raw
+                self._wrapper().connection = slot.connection.raw
                 return True
-        return self._acquire(before, hold)
+        return self._acquire()
 
-    def _acquire(self, before: int, hold: int) -> bool:
-        """As ``begin()``, where there is nothing warm."""
+    def begin(self, hold: int) -> bool:
+        """Hold a connection for ``hold``, and lease one first if there is none; false without a
+        pool. Raises as ``lease_for_cursor()``.
+        """
+        before = self.holds
+        self.holds = before | hold  # First: see the class.
+        lease = self.lease
+        if lease is not None and (before & IN_USE or self.cursors or self.use(lease)):
+            return True
         try:
-            if self._is_special:
-                return self._acquire_specially(before, hold)
-            unit = current_unit.get()
+            self.holds |= hold
+            has_begun = self.lease_for_cursor()
+        except BaseException:
+            self.holds &= ~hold | before
+            raise
+        if not has_begun:
+            self.holds = before
+        return has_begun
+
+    def _acquire(self) -> bool:
+        """As ``lease_for_cursor()``, where there is nothing warm."""
+        wrapper = self._wrapper()
+        if self.thread != get_ident():
+            wrapper.validate_thread_sharing()
+        try:
+            unit = get_current()
             if unit is None or not unit.is_request:
                 unit = find_unit()
-            pool, scope = self.pool, None if unit is None else unit.ref
-            if scope is not self._unit or pool is None or pool.is_closed:
-                pool = self._look_up(scope)
-                if pool is None or self._is_special:
-                    self.holds = before
-                    return pool is not None and self.begin(hold)
-            wrapper: Any = self._wrapper
-            lease = self.lease = pool.acquire(
-                self._timeout, scope=unit, holder=self, connect=wrapper.open_physical
-            )
+            scope = None if unit is None else unit.ref
+            pool: Any = self.pool
+            if scope is not self._unit or pool.is_closed:
+                if wrapper.settings_dict != self._settings or pool is None or pool.is_closed:
+                    pool = self._look_up()
+                if self._is_special:
+                    return self._acquire_specially(scope)
+                self._unit = scope
+            lease = self.lease = pool.acquire(self._timeout, unit, self, wrapper.open_physical)
             slot: Any = lease.slot
             physical = slot.connection
-            self.warm = slot if self._is_warm else None
-            self._raw = wrapper.connection = physical.raw
+            if self._is_warm:
+                self.warm = slot
+            wrapper.connection = physical.raw
             if physical.adoption is not self._adoption:
                 self._adopt(physical)
         except BaseException as error:
-            self.holds &= ~hold | before
-            if isinstance(error, self._wrapper.Database.Error):
-                with self._wrapper.wrap_database_errors:
-                    raise
+            lease = self.lease
+            if lease is not None and wrapper.connection is None:  # It came in between.
+                self._let_go()
+                lease.pool.release(lease)
+            self.raise_as_django(error)
             raise
         return True
+
+    def raise_as_django(self, error: BaseException) -> None:
+        """Raise an error of the driver's as Django's, as ``wrap_database_errors`` does."""
+        if isinstance(error, self._wrapper().Database.Error):
+            with self._wrapper().wrap_database_errors:
+                raise error
 
     def use(self, lease: Lease[Physical]) -> bool:
         """Use a lease that is kept; false if it was taken back meanwhile, and forgotten here."""
@@ -192,21 +228,28 @@ class Borrower:
         self._let_go()
         return False
 
-    def _acquire_specially(self, before: int, hold: int) -> bool:
-        """As ``_acquire()``, where more is to be done."""
-        wrapper = self._wrapper
-        self._is_special = False
+    def _acquire_specially(self, scope: weakref.ref[Scope] | None) -> bool:
+        """As ``_acquire()``, where more is to be done: see ``_is_special``."""
+        wrapper = self._wrapper()
+        if self.opening is not None or self.pool is None:
+            return False
+        if wrapper.closed_in_transaction:
+            if wrapper.in_atomic_block:
+                raise ProgrammingError("Cannot open a new connection in an atomic block.")
+            self._forget_transaction()
+        if scope is None and self._permit != "allow" and not self.depth:
+            permit_checkout(self._permit, wrapper.alias)
+        if (self._asks_engine or self._asks_once) and not self._is_asking:
+            self._is_asking, self._asks_once = True, False
+            try:
+                wrapper.ensure_as_engine()  # It calls ``connect()``, and so this again.
+            finally:
+                self._is_asking = False
+                self._is_special = self._find_out_if_special()
+            return True
+        self._is_special, self._unit = False, scope
         try:
-            if self._asks_engine and not self._is_asking and self.opening is None:
-                self._is_asking = True
-                try:
-                    wrapper.ensure_as_engine()  # It calls ``connect()``.
-                finally:
-                    self._is_asking = False
-            if not self.begin(hold):
-                return False
-            self.holds &= ~MOMENT | hold | before
-            self.warm = None  # The next one is special, too.
+            self._acquire()
             if not wrapper.settings_dict["AUTOCOMMIT"]:
                 wrapper.autocommit = False
                 self.holds |= TRANSACTION
@@ -214,45 +257,44 @@ class Borrower:
                 self.share()
         finally:
             self._is_special = self._find_out_if_special()
+            if self._needs_care() or (self._is_special and scope is None):
+                # So does the next one: it must not be retaken as it is.
+                self._unit, self.warm = _UNKNOWN, None
+                if self.lease is not None:
+                    self.lease.pool.never_warm(self.lease)  # type: ignore[attr-defined]
         return True
 
     def _find_out_if_special(self) -> bool:
-        wrapper = self._wrapper
+        return self._needs_care() or self._permit != "allow"
+
+    def _needs_care(self) -> bool:
+        wrapper = self._wrapper()
         return bool(
-            self._asks_engine
+            self.opening is not None
+            or self.pool is None
+            or self._asks_engine
+            or self._asks_once
+            or wrapper.closed_in_transaction
             or not wrapper.settings_dict["AUTOCOMMIT"]
             or wrapper._thread_sharing_count
         )
 
-    def _look_up(self, scope: weakref.ref[Scope] | None) -> Pool | None:
-        """Look at the settings; returns the pool that they lead to, ``None`` if there is none."""
-        if self.opening is not None:
-            return None
-        wrapper = self._wrapper
+    def _look_up(self) -> Pool | None:
+        """The pool that the settings lead to; ``None`` if there is none for this wrapper now."""
+        wrapper = self._wrapper()
         settings = wrapper.settings_dict
-        options = settings["OPTIONS"]
-        place = tuple(map(settings.__getitem__, _PLACE))
-        pool = self.pool
-        if pool is None or pool.is_closed or (place, options) != self._address:
-            # A copy of the options, because they may be changed in place.
-            self._address = (place, dict(options))
-            self._adoption = object()
-            self.warm = None
-            self._is_special = self._find_out_if_special()
-            pool = self.pool = None if self.is_dedicated else wrapper.connection_pool
-        if pool is None:
-            return None
-        if wrapper.closed_in_transaction:
-            if wrapper.in_atomic_block:
-                raise ProgrammingError("Cannot open a new connection in an atomic block.")
-            self._forget_transaction()
-        own: Any = pool.driver
-        self._is_warm = own.options.release == "request"
-        self._unit = scope
-        if scope is None and own.options.permanent_checkout != "allow":
-            self._unit = _UNKNOWN  # The next one is looked at, too.
-            if not self.depth:
-                permit_checkout(own.options.permanent_checkout, wrapper.alias)
+        # Copies, because both may be changed in place.
+        self._settings = {**settings, "OPTIONS": dict(settings["OPTIONS"])}
+        self._adoption = object()
+        self.warm = None
+        pool = self.pool = None if self.is_dedicated else wrapper.connection_pool
+        if pool is not None:
+            options = pool.driver.options
+            self._is_warm = options.release == "request"
+            self._is_lent = options.reclaim
+            self._permit = options.permanent_checkout
+        self._asks_once = wrapper.is_guarded()
+        self._is_special = self._find_out_if_special()
         return pool
 
     def has_pool(self) -> bool:
@@ -260,15 +302,25 @@ class Borrower:
         if self.opening is not None or self.is_dedicated:
             return False
         pool = self.pool
-        return (pool is not None and not pool.is_closed) or self._wrapper.connection_pool is not None
+        return (
+            pool is not None and not pool.is_closed
+        ) or self._wrapper().connection_pool is not None
 
     def connect(self) -> bool:
         """Lease a connection as ``connect()`` would open one; false if there is no pool."""
-        return self.begin(MOMENT) if self._is_asking else self.keep()
+        return self._acquire() if self._is_asking else self.keep()
+
+    def begin_opening(self, opening: Opening | None) -> None:
+        """The wrapper opens a connection for the pool: what it does meanwhile, it does on that."""
+        self.opening = opening
+        self._unit = _UNKNOWN
+        self._is_special = self._find_out_if_special()
 
     def forget_settings(self) -> None:
         """What is leased next is leased as ``settings_dict`` says by then."""
         self._unit = _UNKNOWN
+        if self._wrapper().closed_in_transaction:
+            self._is_special = True
 
     def _adopt(self, physical: Physical) -> None:
         """Become what stock ``connect()`` leaves behind, on a connection that exists already.
@@ -276,17 +328,17 @@ class Borrower:
         A connection that no other wrapper had since this one did is known. What all connections
         of a pool have in common is noted on the wrapper once.
         """
-        wrapper = self._wrapper
-        self._adoption = physical.adoption = object()
+        wrapper = self._wrapper()
         if physical.wrapper_state is not self._adopted:
             self._adopted = physical.wrapper_state
             vars(wrapper).update(physical.wrapper_state)
-        wrapper.health_check_enabled = False  # The pool hands out no other than healthy ones.
-        wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
+            wrapper.health_check_enabled = False  # The pool hands out no other than healthy ones.
+            wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
         wrapper.forget_session()
+        self._adoption = physical.adoption = object()
 
     def _forget_transaction(self) -> None:
-        wrapper = self._wrapper
+        wrapper = self._wrapper()
         wrapper.in_atomic_block = False
         wrapper.savepoint_ids = []
         wrapper.atomic_blocks = []
@@ -296,7 +348,7 @@ class Borrower:
 
     # Cursors
 
-    def _cursor_collected(self, hold: weakref.ref[Any]) -> None:
+    def cursor_collected(self, hold: weakref.ref[Any]) -> None:
         """A cursor of the driver's was dropped without being closed.
 
         A finaliser: no lock, no I/O. On the wrapper's own thread, and if nothing else holds the
@@ -304,18 +356,23 @@ class Borrower:
         that the last cursor is gone.
         """
         cursors = self.cursors
-        if not cursors.pop(hold, False) or cursors or self.holds & IN_USE != CURSOR:
-            return
+        for key, other in cursors.copy().items():
+            if other is hold:
+                cursors.pop(key, None)
+        if cursors or self.holds:
+            return  # It is in use, or it stays leased for the rest of the unit of work.
         lease = self.lease
         slot = None if lease is None else lease.slot
-        if lease is None or slot is None or self.thread != threading.get_ident():
+        if lease is None or slot is None or self.thread != get_ident():
             return
-        self.holds &= ~CURSOR
-        if self.holds:
-            return  # It stays leased for the rest of the unit of work.
-        self._wrapper.connection = None
+        wrapper = self._wrapper()
+        if wrapper is not None:
+            wrapper.connection = None
         self.lease = None
-        slot.lost.report(slot, slot.lease, RESTS_WARM if self.warm is not None else RESTS_COLD)
+        reference = slot.lease
+        if reference is None or reference() is not lease:
+            return  # The pool has taken it back meanwhile.
+        slot.lost.report(slot, reference, RESTS_WARM if self.warm is not None else RESTS_COLD)
 
     def note_session_state(self) -> None:
         """The session of the server is about to be changed: keep it for this unit of work."""
@@ -327,7 +384,7 @@ class Borrower:
             return
         if not self.holds & SESSION:
             logger.debug(
-                "The connection of %r holds session state from here on.", self._wrapper.alias
+                "The connection of %r holds session state from here on.", self._wrapper().alias
             )
             self.holds |= SESSION
             lease.pool.count("session_holds")  # type: ignore[attr-defined]
@@ -339,17 +396,17 @@ class Borrower:
         If so, or if something like ``KeyboardInterrupt`` makes it likely, the connection
         is given up here and now: nobody can say what it would answer next.
         """
-        wrapper, lease = self._wrapper, self.lease
+        wrapper, lease = self._wrapper(), self.lease
         if isinstance(error, (wrapper.Database.Error, Error)):
             return
-        if lease is None or not lease.is_held() or not self.holds & IN_USE:
+        if lease is None or not lease.is_held():
             return
         is_harmless = isinstance(error, (Exception, GeneratorExit))
         state = lease.pool.driver.state(lease.connection)  # type: ignore[attr-defined]
         if is_harmless and state is not ConnectionState.UNUSABLE:
             return
         if wrapper.in_atomic_block:
-            wrapper.closed_in_transaction = True
+            wrapper.closed_in_transaction = self._is_special = True
             wrapper.needs_rollback = True
         self._let_go()
         lease.discard()
@@ -362,12 +419,12 @@ class Borrower:
         A lease without a hold has no transaction: one that was begun by hand is session
         state, which keeps the lease, but only until another thread ends the unit of work.
         """
-        before, lease = self.holds, self.lease
+        lease, was_in_use = self.lease, self.is_in_use()
         if lease is None:
             end()
             return
-        self.holds = before | MOMENT
-        if not before & IN_USE and not self.use(lease):
+        self.holds |= MOMENT
+        if not was_in_use and not self.use(lease):
             return
         try:
             end()
@@ -377,35 +434,62 @@ class Borrower:
         finally:
             self.end(MOMENT)
 
+    def cursor_closed(self) -> None:
+        """The last open cursor was closed: as ``end()``, for what nearly every query ends with."""
+        lease = self.lease
+        if self.holds or lease is None:
+            self.end(0)
+            return
+        self._wrapper().connection = None
+        self.lease = None
+        if not self.pool.rest(lease):  # type: ignore[union-attr]
+            if lease.slot is not None:
+                self._settle(lease)
+            elif self.warm is not None and self.warm.owner is not here.owner:
+                self.warm = None  # Another owner has it, or it was closed.
+
     def end(self, hold: int) -> None:
         """End a hold. If nothing uses the connection any more, it goes back to the pool."""
         holds = self.holds = self.holds & ~hold
-        if holds & CURSOR and not self.cursors:
-            holds = self.holds = holds & ~CURSOR  # The last one was collected.
         lease = self.lease
-        if lease is None or holds & IN_USE:
+        if lease is None or self.cursors or holds & IN_USE:
             return
         pool: Any = self.pool
         if holds:
-            if not pool.keep(lease):
-                self.give_back()
+            self._keep_for_unit(lease)
             return
-        wrapper = self._wrapper
+        wrapper = self._wrapper()
         wrapper.connection = None
         self.lease = None
-        if not pool.rest(lease, is_warm=self.warm is not None):
+        if not pool.rest(lease):
             self._settle(lease)
 
     def _settle(self, lease: Lease[Physical]) -> None:
-        """The borrower has changed something about a connection that nothing holds."""
+        """A connection that nothing holds any more does not lie in the pool."""
         pool: Any = self.pool
-        if pool.has_transaction(lease):
+        if not lease.is_held():
+            pass  # Another owner has it, or it was closed.
+        elif pool.has_transaction(lease):
             # It was begun past Django, and is for the end of the unit of work to end.
-            self.lease, self._wrapper.connection = lease, lease.connection.raw
+            self.lease, self._wrapper().connection = lease, lease.connection.raw
             self.holds |= SESSION
-            pool.keep(lease)
+            self._keep_for_unit(lease)
         else:
             pool.release(lease, is_warm=self.warm is not None)
+
+    def _keep_for_unit(self, lease: Lease[Physical]) -> None:
+        """Keep it until the end of this unit of work.
+
+        It may be of another one: of a task of this thread that had it warm before, whose end
+        must not take it.
+        """
+        pool: Any = self.pool
+        scope = lease.slot and lease.slot.scope
+        unit = find_unit()
+        if (scope and scope()) is not unit:
+            pool.move(lease, unit)
+        if not pool.keep(lease):
+            self.give_back()
 
     def release(self) -> bool:
         """Give the connection back, unless a transaction or a block holds it; true if it went.
@@ -414,10 +498,13 @@ class Borrower:
         """
         if self.lease is None:
             return self.cool()
-        if self._wrapper.in_atomic_block or self.depth:
+        if self.was_left_elsewhere:
+            self.was_left_elsewhere = False
+            self.depth = 0
+        if self._wrapper().in_atomic_block or self.depth:
             return False
-        if self.thread != threading.get_ident():
-            self._wrapper.validate_thread_sharing()
+        if self.thread != get_ident():
+            self._wrapper().validate_thread_sharing()
         return self.give_back()
 
     def suspend(self) -> None:
@@ -425,27 +512,30 @@ class Borrower:
         if self.lease is None:
             self.cool()
         else:
-            self._wrapper.validate_thread_sharing()
+            self._wrapper().validate_thread_sharing()
             self.give_back()
 
     def cool(self) -> bool:
         """Let others have what is warm for this thread; true if it was."""
-        slot, self.warm = self.warm, None
-        return slot is not None and self.pool is not None and self.pool.cool(slot)
+        slot = self.warm
+        if slot is None:
+            return False
+        self.warm = None
+        return self.pool.cool(slot)  # type: ignore[union-attr]
 
     def give_back(self) -> bool:
         """Give the connection back, whatever holds it; false if another thread did already."""
         lease, cursors = self.lease, self.cursors
-        if lease is None or not (self.holds & IN_USE or self.use(lease)):
+        if lease is None or not (self.is_in_use() or self.use(lease)):
             return False
-        wrapper: Any = self._wrapper
+        wrapper: Any = self._wrapper()
         if wrapper.run_on_commit:
             wrapper.run_on_commit = []
         self._let_go()
         if cursors and lease.is_held():
             # As on a connection that was closed, nothing can be done with them any more.
-            for hold in list(cursors):
-                cursor = hold()
+            for reference in list(cursors.values()):
+                cursor = reference()
                 if cursor is not None:
                     with contextlib.suppress(Exception):  # The release looks at what is left.
                         cursor.close()
@@ -455,7 +545,7 @@ class Borrower:
     def _let_go(self) -> None:
         # In this order, for the sake of interruptions: a connection without a lease might
         # be another owner's; a lease that is neither here nor released counts as lost.
-        wrapper = self._wrapper
+        wrapper = self._wrapper()
         self.holds &= BLOCK
         wrapper.connection = None
         self.lease = self.warm = None
@@ -476,37 +566,51 @@ class Borrower:
 
     def enter_block(self, timeout: float | None) -> None:
         """Hold a connection until the matching ``exit_block()``. Blocks nest."""
-        wrapper = self._wrapper
-        before = self.lease or wrapper.connection
-        previous, self._timeout = self._timeout, timeout
+        before = self.lease
         self.depth += 1
+        self._timeout = timeout
         try:
             if not self.begin(BLOCK):
-                wrapper.ensure_connection()
+                before = before or self._wrapper().connection
+                self._wrapper().ensure_connection()
         except BaseException:
             self.depth -= 1
             raise
         finally:
-            self._timeout = previous
+            self._timeout = None
         if self.depth == 1:
-            self._took_lease = (self.lease or wrapper.connection) is not before
+            self._took_lease = before is None
 
     def exit_block(self) -> None:
         """End a block; the outermost gives back what it took itself."""
-        if not self.depth:
+        depth = self.depth
+        if not depth:
             return  # A forked child leaves a block of its parent's.
-        self.depth -= 1
-        if self.depth:
+        self.depth = depth - 1
+        if depth > 1:
             return
-        took, self._took_lease = self._took_lease, False
+        if not self._took_lease:
+            self.end(BLOCK)
+            return
+        self._took_lease = False
         try:
-            if took and not self._wrapper.in_atomic_block:
-                if self.lease is not None:
-                    self.release()
-                elif self.pool is None:
-                    self._wrapper.close()
+            # What nothing else holds may stay warm, if others may take it all the same, and if a
+            # unit of work ends that.
+            slot: Any = None if self.lease is None else self.lease.slot
+            has_end = slot is not None and slot.scope is not None
+            is_alone = self.holds == BLOCK and not self.cursors
+            if not (is_alone and has_end and self._is_lent):
+                self._give_back_after_block()
         finally:
             self.end(BLOCK)
+
+    def _give_back_after_block(self) -> None:
+        if self._wrapper().in_atomic_block:
+            return
+        if self.lease is not None:
+            self.release()
+        elif self.pool is None:
+            self._wrapper().close()
 
     def keep(self) -> bool:
         """Keep the lease for the rest of the unit of work; false if there is no pool."""
@@ -523,7 +627,7 @@ class Borrower:
         """Other threads use the wrapper too, at any moment."""
         self._is_special = True
         lease = self.lease
-        if lease is not None and (self.holds & IN_USE or self.use(lease)):
+        if lease is not None and (self.is_in_use() or self.use(lease)):
             self.holds |= SHARED
             lease.pool.share(lease)  # type: ignore[attr-defined]
 
@@ -531,7 +635,7 @@ class Borrower:
         """No other thread does any more."""
         lease = self.lease
         self._is_special = self._find_out_if_special()
-        if lease is not None and lease.is_held() and self.thread == threading.get_ident():
+        if lease is not None and lease.is_held() and self.thread == get_ident():
             lease.pool.unshare(lease)  # type: ignore[attr-defined]
         self.end(SHARED)
 
@@ -550,8 +654,8 @@ class Borrower:
     def leave_at_exit(self) -> None:
         """At the exit of the process: close what this thread still leases."""
         lease = self.lease
-        if lease is not None and self.thread == threading.get_ident():
-            is_ours = self.holds & IN_USE or self.use(lease)
+        if lease is not None and self.thread == get_ident():
+            is_ours = self.is_in_use() or self.use(lease)
             self._let_go()
             if is_ours and lease.is_held():
                 lease.discard()

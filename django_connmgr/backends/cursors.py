@@ -9,84 +9,77 @@ from __future__ import annotations
 
 import weakref
 from _thread import get_ident
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from .sql import known, touches_session
-
-
-#: The hold of an open cursor.
-CURSOR = 1
+from .sql import harmless, touches_session
 
 
-class Borrower(Protocol):
-    """What a cursor tells the borrower of its connection."""
+class _Nobody:
+    """Stands for the borrower of a cursor that Django did not make."""
 
-    cursors: dict[weakref.ref[Any], bool]
-    thread: int
+    def __init__(self) -> None:
+        self.cursors: dict[int, weakref.ref[Any]] = {}
+        self.thread = 0
 
     def note_session_state(self) -> None: ...
 
     def note_interruption(self, error: BaseException) -> None: ...
 
-    def end(self, hold: int) -> None: ...
+
+class _NoWrapper:
+    borrower = _Nobody()
 
 
 class HoldingCursor:
     """Mixed in before a driver's class of cursors; see ``HOLDING``."""
 
-    #: Of its connection; ``None`` for a cursor that Django did not make.
-    borrower: Borrower | None = None
-    #: Its entry among the open cursors of the borrower.
-    hold: weakref.ref[Any] | None = None
+    #: Of its connection, which lives as long as this.
+    wrapper: Any = _NoWrapper()
 
-    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        borrower = self.borrower
-        if borrower is None:
-            return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+    def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
         try:
-            if known[query]:
-                borrower.note_session_state()
-        except (KeyError, TypeError):
+            if query not in harmless and touches_session(query):
+                self.wrapper.borrower.note_session_state()
+        except TypeError:  # Composed, and so neither a string nor hashable.
             if touches_session(query):
-                borrower.note_session_state()
+                self.wrapper.borrower.note_session_state()
         try:
-            return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+            if kwargs:
+                return super().execute(query, params, **kwargs)  # type: ignore[misc]
+            return super().execute(query, params)  # type: ignore[misc]
         except BaseException as error:
-            borrower.note_interruption(error)
+            self.wrapper.borrower.note_interruption(error)
             raise
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        borrower = self.borrower
-        if borrower is not None and touches_session(query):
-            borrower.note_session_state()
+        if touches_session(query):
+            self.wrapper.borrower.note_session_state()
         try:
             return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
         except BaseException as error:
-            if borrower is not None:
-                borrower.note_interruption(error)
+            self.wrapper.borrower.note_interruption(error)
             raise
 
     def callproc(self, procname: str, *args: Any, **kwargs: Any) -> Any:
-        if self.borrower is not None and touches_session(f"SELECT {procname}("):
-            self.borrower.note_session_state()
+        if touches_session(f"SELECT {procname}("):
+            self.wrapper.borrower.note_session_state()
         return super().callproc(procname, *args, **kwargs)  # type: ignore[misc]
 
     def close(self) -> None:
         try:
             super().close()  # type: ignore[misc]
         finally:
-            borrower = self.borrower
-            if borrower is not None:
-                cursors, hold = borrower.cursors, self.hold
-                self.hold = None  # Or it would call back when this is collected.
+            borrower = self.wrapper.borrower
+            cursors = borrower.cursors
+            try:
+                del cursors[id(self)]
+            except KeyError:
+                pass  # It was closed before, or with its lease.
+            else:
                 # The collector closes the cursors of forgotten generators on any thread; the
                 # next end of a hold on the borrower's own sees that they are gone.
-                if (
-                    cursors.pop(hold, False)  # type: ignore[arg-type]
-                    and not cursors
-                    and borrower.thread == get_ident()
-                ):
-                    borrower.end(CURSOR)
+                if not cursors and borrower.thread == get_ident():
+                    borrower.cursor_closed()
 
 
 class _HoldingClasses(dict[type, type[HoldingCursor]]):

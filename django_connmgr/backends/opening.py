@@ -30,8 +30,8 @@ def open_physical(wrapper: Any, connect: Callable[[], None], timeout: float) -> 
     borrower = wrapper.borrower
     driver: Any = wrapper.connection_pool.driver
     before = set(vars(wrapper))
-    opening = borrower.opening = Opening(timeout)
-    borrower.forget_settings()
+    opening = Opening(timeout)
+    borrower.begin_opening(opening)
     try:
         connect()
         left = type(wrapper).left_by_connect
@@ -44,7 +44,7 @@ def open_physical(wrapper: Any, connect: Callable[[], None], timeout: float) -> 
             driver.close_all([wrapper.connection], linger=True)
         raise
     finally:
-        borrower.opening = None
+        borrower.begin_opening(None)
         wrapper.close_at = wrapper.connection = None
     return physical
 

@@ -27,8 +27,8 @@ _ANYWHERE = re.compile(
 _REMEMBERED = 2048
 _LONGEST = 4096
 
-#: What was found out about statements, by their text.
-known: dict[str, bool] = {}
+#: Statements that were found to leave nothing behind.
+harmless: set[Any] = set()
 
 
 def touches_session(sql: Any) -> bool:
@@ -38,10 +38,10 @@ def touches_session(sql: Any) -> bool:
     """
     if isinstance(sql, str):
         found = _look(sql[:_LONGEST])
-        if len(sql) <= _LONGEST:
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            known[sql] = found
+        if not found and len(sql) <= _LONGEST:
+            if len(harmless) >= _REMEMBERED:
+                harmless.clear()
+            harmless.add(sql)
         return found
     if isinstance(sql, bytes):
         return _look(sql[:_LONGEST].decode("latin-1"))

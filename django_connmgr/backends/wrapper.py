@@ -7,25 +7,28 @@ import functools
 import os
 import threading
 import weakref
-from _thread import get_ident
 from typing import Any, ClassVar
+from weakref import ref
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
+from django.utils.asyncio import async_unsafe
 
 from .._pool.pool import ConnectionPool
 from ..conf import parse_pool_options
 from ..exceptions import ERRORS
 from ..registry import Address, registry
-from .borrower import IN_USE, MOMENT, TRANSACTION, Borrower
-from .cursors import CURSOR, HOLDING, HoldingCursor
+from .borrower import LEASED, MOMENT, TRANSACTION, Borrower
+from .cursors import HOLDING, HoldingCursor
 from .driver import PhysicalDriver
 from .opening import open_apart, open_physical
 from .physical import Physical
 from .presence import check_app_installed
 from .stock import Stock
+
+_stock_ensure_connection = BaseDatabaseWrapper.ensure_connection
 
 
 class PooledWrapper(Stock):
@@ -40,15 +43,15 @@ class PooledWrapper(Stock):
     driver_class: ClassVar[type[PhysicalDriver]]
     #: Names of attributes that opening a connection has been seen to leave on a wrapper.
     left_by_connect: ClassVar[set[str]]
-    #: Whether the wrapped engine has a way of its own to ensure connections, or to make cursors.
+    #: Whether the wrapped engine has a way of its own to ensure connections.
     ensures_in_its_own_way: ClassVar[bool]
-    _makes_cursors_in_its_own_way: ClassVar[bool]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.left_by_connect = set()
         cls.ensures_in_its_own_way = _overrides(cls, "ensure_connection")
-        cls._makes_cursors_in_its_own_way = _overrides(cls, "_cursor", "_prepare_cursor")
+        if _overrides(cls, "_cursor", "_prepare_cursor", "create_cursor"):
+            cls._cursor = PooledWrapper._cursor_of_engine  # type: ignore[method-assign]
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
@@ -147,47 +150,79 @@ class PooledWrapper(Stock):
 
     # Leasing
 
+    @async_unsafe
     def connect(self) -> None:
         """Lease a connection, or open one past the pool where there is none."""
         if not self.borrower.connect():
             super().connect()
 
+    @async_unsafe
     def ensure_connection(self) -> None:
         """As stock; a caller from outside may use ``self.connection`` until the unit ends."""
         borrower = self.borrower
-        is_in_use = borrower.lease is not None and borrower.holds & IN_USE
-        if not is_in_use and not borrower.keep():
+        if not borrower.is_in_use() and not borrower.keep():
             super().ensure_connection()
+
+    @staticmethod
+    def is_guarded() -> bool:
+        """Whether something stands in the place of stock ``ensure_connection()``.
+
+        As while a test case of Django's runs, which forbids new threads to connect that way.
+        """
+        return BaseDatabaseWrapper.ensure_connection is not _stock_ensure_connection
 
     def ensure_as_engine(self) -> None:
         """Ask an engine that has its own way to ensure connections."""
         super().ensure_connection()
 
     def _cursor(self, name: str | None = None) -> Any:
-        if self._thread_ident != get_ident():
-            self.validate_thread_sharing()  # Before another thread's holds are touched.
         borrower = self.borrower
-        if not borrower.begin(CURSOR | MOMENT):
-            return super()._cursor(name)
-        wrapped = None
+        if not borrower.lease_for_cursor():
+            return self._cursor_past_pool(name)
         try:
-            with self.wrap_database_errors:
-                if self._makes_cursors_in_its_own_way:
-                    wrapped = super()._cursor(name)
-                    cursor = wrapped.cursor
-                else:  # As stock, which would ensure the connection once more.
-                    cursor = self.create_cursor(name)
-                if not isinstance(cursor, HoldingCursor):
-                    cursor.__class__ = HOLDING[cursor.__class__]
-                hold = cursor.hold = weakref.ref(cursor, borrower.on_collected)
-                cursor.borrower = borrower
-                borrower.cursors[hold] = True
-                if wrapped is None:
-                    wrapped = self._prepare_cursor(cursor)
-        except BaseException:
-            borrower.end(MOMENT)
+            # As stock, which would ensure the connection and look at the thread once more.
+            cursor = self.create_cursor(name)
+            if name is not None:
+                self._make_holding(cursor)
+            borrower.cursors[id(cursor)] = ref(cursor, borrower.cursor_collected)
+            cursor.wrapper = self
+            if borrower.lease is None:  # The last other one was collected in the middle of this.
+                return self._cursor(name)
+            return (
+                self.make_debug_cursor(cursor) if self.queries_logged else self.make_cursor(cursor)
+            )
+        except BaseException as error:
+            borrower.end(0)
+            borrower.raise_as_django(error)
             raise
-        borrower.holds &= ~MOMENT
+
+    def _cursor_of_engine(self, name: str | None = None) -> Any:
+        """As ``_cursor()``, of an engine that makes its cursors in a way of its own."""
+        borrower = self.borrower
+        if not borrower.begin(MOMENT):
+            return self._cursor_past_pool(name)
+        try:
+            wrapped = super()._cursor(name)
+            cursor = wrapped.cursor
+            self._make_holding(cursor)
+            borrower.cursors[id(cursor)] = ref(cursor, borrower.cursor_collected)
+            cursor.wrapper = self
+        finally:
+            borrower.end(MOMENT)
+        return wrapped
+
+    def _make_holding(self, cursor: Any) -> None:
+        """Where the engine names a class of cursors itself, and asks no connection for one."""
+        if not isinstance(cursor, HoldingCursor):
+            try:
+                cursor.__class__ = HOLDING[cursor.__class__]
+            except TypeError:  # Of another layout: the lease stays for the rest of the unit.
+                self.borrower.holds |= LEASED
+
+    def _cursor_past_pool(self, name: str | None) -> Any:
+        wrapped = super()._cursor(name)
+        if self.borrower.opening is not None and isinstance(wrapped.cursor, HoldingCursor):
+            wrapped.cursor.wrapper = self  # To note what it does to the session.
         return wrapped
 
     def get_autocommit(self) -> bool:
@@ -250,16 +285,21 @@ class PooledWrapper(Stock):
             borrower.cool()
 
     def _close(self) -> None:
-        if self.borrower.lease is None:
-            super()._close()
+        borrower = self.borrower
+        if borrower.lease is not None:
+            borrower.give_back()
         else:
-            self.borrower.give_back()
+            borrower.cool()
+            super()._close()
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Django's call at both ends of a request: release, without asking the server anything."""
         borrower = self.borrower
-        if borrower.lease is not None or borrower.warm is not None:
+        if borrower.lease is not None:
             borrower.release()
+        elif borrower.warm is not None:
+            slot, borrower.warm = borrower.warm, None
+            borrower.pool.cool(slot)  # type: ignore[union-attr]
         elif self.connection is not None:
             super().close_if_unusable_or_obsolete()
 
@@ -277,9 +317,11 @@ class PooledWrapper(Stock):
 
 def _overrides(cls: type, *names: str) -> bool:
     """Whether a class other than Django's and ours has one of these methods."""
-    ours = (PooledWrapper, BaseDatabaseWrapper)
     return any(
-        name in vars(base) for base in cls.__mro__ if base not in ours for name in names
+        name in vars(base)
+        for base in cls.__mro__
+        if not base.__module__.startswith(("django.", "django_connmgr."))
+        for name in names
     )
 
 

@@ -89,10 +89,12 @@ class _WithoutPools:
 
     def all(self, initialized_only: bool = True) -> list[BaseDatabaseWrapper]:  # noqa: ARG002
         return [
-            wrapper
-            for wrapper in connections.all(initialized_only=True)
-            if not hasattr(type(wrapper), "connection_pool") or wrapper.connection_pool is None
+            wrapper for wrapper in connections.all(initialized_only=True) if not _is_pooled(wrapper)
         ]
+
+
+def _is_pooled(wrapper: Any) -> bool:
+    return hasattr(type(wrapper), "connection_pool") and wrapper.connection_pool is not None
 
 
 _without_pools = _WithoutPools()

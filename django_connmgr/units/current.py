@@ -10,6 +10,10 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from .unit import Unit
 
 current_unit: ContextVar[Unit | None] = ContextVar("django_connmgr_unit", default=None)
+#: The innermost one here, but for those of ASGI requests that only ``find_unit()`` finds.
+get_current = current_unit.get
+#: What asgiref makes for each ASGI request; ``None`` elsewhere.
+get_context = SyncToAsync.thread_sensitive_context.get
 
 #: Units of ASGI requests, by what asgiref makes for each. Django up to 5.2 sends
 #: ``request_started`` from a task of its own, whose context variables end with it, so
@@ -23,7 +27,7 @@ def find_unit() -> Unit | None:
     """The innermost unit of work here; ``None`` outside of all."""
     unit = current_unit.get()
     if _has_units and (unit is None or not unit.is_request):
-        context = SyncToAsync.thread_sensitive_context.get(None)
+        context = get_context(None)
         request = _units.get(context) if context is not None else None
         # The server itself may work in a unit, as ``runserver`` does: the request's is inside.
         if request is not None and (unit is None or request.parent is unit):
@@ -31,15 +35,12 @@ def find_unit() -> Unit | None:
     return unit
 
 
-def set_request_unit(unit: Unit) -> None:
-    """A request begins.
+def note_request_unit(unit: Unit, context: ThreadSensitiveContext) -> None:
+    """A request begins that is served in a context of asgiref's.
 
     Its unit stays with it after its end, for threads that the request leaves behind: what
     they lease then is given back as soon as they do not use it.
     """
     global _has_units  # noqa: PLW0603 - faster to ask than the dictionary
-    current_unit.set(unit)
-    context = SyncToAsync.thread_sensitive_context.get(None)
-    if context is not None:
-        _has_units = True
-        _units[context] = unit
+    _has_units = True
+    _units[context] = unit

@@ -13,50 +13,59 @@ from asgiref.sync import sync_to_async
 from django.core.signals import request_finished, request_started
 from django.http import HttpRequest, HttpResponseBase
 
-from ..signals import unit_started
-from .current import current_unit, find_unit, set_request_unit
-from .thread import release_everything
+from .._pool.owner import here
+from .._pool.scope import OVER
+from ..signals import unit_finished, unit_started
+from .current import current_unit, find_unit, get_context, get_current, note_request_unit
+from .thread import release_all
 from .unit import Unit
 from .work import finish
 
 
 def connect_receivers() -> None:
     """Make every request a unit of work."""
-    request_started.connect(on_request_started, dispatch_uid="django_connmgr")
-    request_finished.connect(on_request_finished, dispatch_uid="django_connmgr")
+    request_started.connect(on_request_started, weak=False, dispatch_uid="django_connmgr")
+    request_finished.connect(on_request_finished, weak=False, dispatch_uid="django_connmgr")
 
 
-def on_request_started(**kwargs: Any) -> None:
+def on_request_started(environ: Any = None, scope: Any = None, **kwargs: Any) -> None:  # noqa: ARG001
+    """Begin a unit, named for the request: its method and path, never the query string."""
     parent = find_unit()
     if parent is not None and parent.is_request and not parent.is_over:
         # The previous request of this thread never finished: its client went away.
         finish(parent)
         parent = parent.parent
-    release_everything()
-    unit = Unit(_describe(kwargs), parent, is_request=True)
-    set_request_unit(unit)
-    unit_started.send_robust(sender=Unit, unit=unit)
+    if here.owner.held:
+        release_all()
+    if environ is not None:
+        name = f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"
+    elif scope is not None:
+        name = f"{scope.get('method', '')} {scope.get('path', '')}"
+    else:
+        name = ""
+    unit = Unit(name, parent, is_request=True)
+    current_unit.set(unit)
+    context = get_context(None)
+    if context is not None:
+        note_request_unit(unit, context)
+    if unit_started.receivers:
+        unit_started.send_robust(sender=Unit, unit=unit)
 
 
 def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
-    unit = find_unit()
-    if unit is not None and unit.is_request and not unit.is_over:
+    unit = get_current()
+    if unit is None or not unit.is_request:
+        unit = find_unit()
+        if unit is not None and not unit.is_request:
+            unit = None
+    if unit is not None and unit.state is not OVER:
         current_unit.set(unit.parent)
+        if not (here.owner.held or unit_finished.receivers):
+            unit.end()  # As nearly always: Django has closed its connections by now.
+            return
         finish(unit)
-    release_everything()
-
-
-def _describe(request: dict[str, Any]) -> str:
-    """Method and path of a request, from a WSGI environment or an ASGI scope.
-
-    Never the query string, which may hold secrets.
-    """
-    environ, scope = request.get("environ"), request.get("scope")
-    if environ is not None:
-        return f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"
-    if scope is not None:
-        return f"{scope.get('method', '')} {scope.get('path', '')}"
-    return ""
+    if here.owner.held:
+        release_all()
 
 
 #: On what we have wrapped already; ``functools.wraps`` carries it to wrappers around ours.

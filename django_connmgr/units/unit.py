@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .._pool.scope import Scope
+from .._pool.scope import OVER, Scope
 
 
 class Unit(Scope):
@@ -15,12 +15,7 @@ class Unit(Scope):
     executors) lease for the same unit.
     """
 
-    __slots__ = ("is_request", "parent")
-
-    def __init__(self, name: str, parent: Unit | None = None, *, is_request: bool = False) -> None:
-        super().__init__(name)
-        self.is_request = is_request
-        self.parent = parent
+    __slots__ = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -32,8 +27,11 @@ class Unit(Scope):
 
     def __del__(self) -> None:
         """Nobody ended it and nobody works on it any more, as when a server cancels a request."""
-        if not getattr(self, "is_over", True):
-            self.abandon()
+        try:
+            if self.state is not OVER:
+                self.abandon()
+        except AttributeError:
+            pass  # It was interrupted at its birth.
 
     def __repr__(self) -> str:
         state = "over" if self.is_over else "running"

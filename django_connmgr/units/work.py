@@ -12,6 +12,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from .._pool.owner import here
 from ..block import Block
 from ..signals import unit_finished, unit_started
 from .current import current_unit, find_unit
@@ -77,7 +78,8 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
 
 def finish(unit: Unit) -> int:
     """End a unit: this thread's leases first, which may have open cursors, then the others."""
-    released = release_leases_of(unit) if unit.slots else 0
+    released = release_leases_of(unit) if here.owner.held else 0
     released += unit.end()
-    unit_finished.send_robust(sender=Unit, unit=unit, released=released)
+    if unit_finished.receivers:
+        unit_finished.send_robust(sender=Unit, unit=unit, released=released)
     return released

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -12,6 +12,8 @@ from psycopg.pq import ConnStatus, PipelineStatus, TransactionStatus
 
 from ..._pool.driver import ConnectionState
 from .. import sockets
+from ..cursors import HOLDING
+from ..physical import Physical
 from .common import GOODBYE, PostgreSQLDriver
 
 #: How long to wait for the server to accept the cancellation of an abandoned query, in seconds.
@@ -49,6 +51,10 @@ class Psycopg3Driver(PostgreSQLDriver):
         "pgconn.pipeline_status",
     )
 
+    def prepare(self, raw: Any, wrapper_state: Mapping[str, Any]) -> Physical:
+        raw.server_cursor_factory = HOLDING[raw.server_cursor_factory]
+        return super().prepare(raw, wrapper_state)
+
     def watch_raw(self, raw: psycopg.Connection[Any]) -> Callable[[], object]:
         return sockets.watch(raw.pgconn.socket)
 
@@ -75,6 +81,12 @@ class Psycopg3Driver(PostgreSQLDriver):
                     return self.state_of(raw) is ConnectionState.IDLE
         except (psycopg.Error, OSError):
             return False
+
+    def reset_session(self, connection: Physical) -> bool:
+        is_reset = super().reset_session(connection)
+        # Older versions do not forget what they prepared when the server discards it.
+        connection.raw._prepared.clear()
+        return is_reset
 
     def execute(self, raw: Any, sql: str, params: tuple[str, ...] | None = None) -> None:
         raw.execute(sql, params, prepare=False)

@@ -15,11 +15,11 @@ from ..driver import PhysicalDriver
 from ..wrapper import PooledWrapper
 
 
-class HoldingConnection(sqlite3.Connection):
-    """Makes cursors that hold, of whichever class it is asked for."""
+class HoldingConnection:
+    """Mixed in before a class of connections: makes cursors that hold, of whichever class."""
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
-        return super().cursor(HOLDING[factory])
+        return super().cursor(HOLDING[factory])  # type: ignore[misc]
 
 
 class SQLiteDriver(PhysicalDriver):
@@ -61,8 +61,9 @@ class PooledSQLite(PooledWrapper):
     driver_class = SQLiteDriver
 
     def adjust_params(self, params: dict[str, Any], timeout: float) -> None:  # noqa: ARG002
-        if "factory" not in params:
-            params["factory"] = HoldingConnection
+        params["factory"] = type(
+            "HoldingConnection", (HoldingConnection, params.get("factory", sqlite3.Connection)), {}
+        )
 
     def can_be_pooled(self) -> bool:
         # An in-memory database ends with its connection.

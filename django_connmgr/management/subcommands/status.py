@@ -15,12 +15,19 @@ _COLUMNS = (
     "pool",
     "status",
     "size",
-    "connecting",
+    "opening",
     "idle",
+    "warm",
     "leased",
     "maint.",
     "waiting",
     "timeouts",
+)
+
+
+_NOTE = (
+    "The pools of this command's own process, which has just begun.\n"
+    "Inside a server or a worker, ask django_connmgr.pools[alias].stats()."
 )
 
 
@@ -37,7 +44,8 @@ def run(options: dict[str, Any]) -> str:
             "No alias of DATABASES is pooled. Set its ENGINE to "
             "'django_connmgr.backends.postgresql' or another of django_connmgr's."
         )
-    return _table([_COLUMNS, *(_row(stats) for stats in snapshots)])
+    table = _table([_COLUMNS, *(_row(stats) for stats in snapshots)])
+    return f"{_NOTE}\n\n{table}"
 
 
 def _row(stats: PoolStats) -> tuple[str, ...]:
@@ -48,6 +56,7 @@ def _row(stats: PoolStats) -> tuple[str, ...]:
         f"{stats.size} of {limit}",
         str(stats.connecting),
         str(stats.idle),
+        str(stats.warm),
         str(stats.leased),
         str(stats.maintenance),
         str(stats.waiting),
