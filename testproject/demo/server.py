@@ -85,7 +85,8 @@ class Server:
         deadline = time.monotonic() + SETTLE_TIMEOUT
         while True:
             stats = self._get_json("/pool/")
-            busy = stats["leased"] + stats["connecting"] + stats["maintenance"] + stats["waiting"]
+            states = ("leased", "warm", "connecting", "maintenance", "waiting")
+            busy = sum(stats[state] for state in states)
             if not busy or time.monotonic() > deadline:
                 return stats
             time.sleep(0.05)

@@ -30,6 +30,7 @@ def broken_promises(result: Result, *, requested: int) -> list[str]:
         found.append(f"The server counted {result.peak} connections, and the limit is {limit}.")
     if limit is not None and pool["size"] > limit:
         found.append(f"The pool counts {pool['size']} connections, and its limit is {limit}.")
-    if pool["leased"]:
-        found.append(f"{pool['leased']} slots were lost: still leased after the last request.")
+    lost = pool["leased"] + pool["warm"]
+    if lost:
+        found.append(f"{lost} slots were lost: still leased or warm after the last request.")
     return found

@@ -16,6 +16,7 @@ from testproject.cluster import Cluster, running_cluster
 
 from .process import Python
 from .server import Log, Server
+from .threads import taken
 
 Pool = ConnectionPool[Any]
 _HERE = Path(__file__).parent
@@ -48,7 +49,7 @@ def pool_of(django_db_setup: None, django_db_blocker: Any) -> Iterator[PoolOf]:
         yield make
         for alias, options in originals.items():
             connections[alias].close()
-            leased = pools[alias].stats().leased
+            leased = taken(pools[alias])
             connections[alias].close_pool()
             connections.settings[alias]["OPTIONS"] = options
             assert leased == 0, f"{alias}: {leased} connections did not come back"
@@ -121,7 +122,7 @@ def alias_of(pool_of: PoolOf) -> Iterator[Callable[..., str]]:
     for alias in added:
         wrapper = connections[alias]
         wrapper.close()
-        leased = [pool.stats().leased for pool in registry.all() if pool.name == alias]
+        leased = [taken(pool) for pool in registry.all() if pool.name == alias]
         registry.close(alias)
         del connections[alias]
         del connections.settings[alias]

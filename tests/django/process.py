@@ -24,6 +24,10 @@ from django.db import OperationalError, connection, connections, transaction
 from django_connmgr import *
 from testproject.shop.models import Customer, Order
 
+def taken(pool):
+    stats = pool.stats()
+    return stats.leased + stats.warm
+
 def ask(sql="SELECT pg_backend_pid()"):
     with connection.cursor() as cursor:
         cursor.execute(sql)
@@ -37,8 +41,8 @@ _HIDE = {"psycopg": "", "psycopg2": "sys.modules['psycopg'] = None"}
 class Python:
     """Runs a script with the example project set up, and fails on anything on stderr.
 
-    ``import *`` of the package, the models, and ``ask(sql)``, which returns the first
-    value of the first row, are there for the script. ``driver="psycopg2"`` hides psycopg 3.
+    ``import *`` of the package, the models, ``taken(pool)``, and ``ask(sql)``, which returns the
+    first value of the first row, are there for the script. ``driver="psycopg2"`` hides psycopg 3.
     """
 
     def __init__(self, cluster: Cluster) -> None:

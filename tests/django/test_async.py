@@ -31,7 +31,7 @@ from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
 from .server import await_that
-from .threads import ask
+from .threads import ask, taken
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def occupied(pool_of: PoolOf) -> Iterator[tuple[Pool, threading.Event]]:
 
     thread = threading.Thread(target=hold)
     thread.start()
-    await_that(lambda: pool.stats().leased == 1)
+    await_that(lambda: taken(pool) == 1)
     yield pool, leave
     leave.set()
     thread.join()
@@ -68,8 +68,8 @@ def test_it_holds_in_the_orms_thread(pool: Pool) -> None:
             async with with_connection():
                 pass
             assert await sync_to_async(ask)() == first
-            assert pool.stats().leased == 1
-        assert pool.stats().leased == 0
+            assert taken(pool) == 1
+        assert taken(pool) == 0
 
     async_to_sync(work)()
     assert pool.stats().checkouts == 1
@@ -78,12 +78,12 @@ def test_it_holds_in_the_orms_thread(pool: Pool) -> None:
 def test_a_decorated_coroutine_function_stays_one(pool: Pool) -> None:
     @with_connection()
     async def work() -> int:
-        assert pool.stats().leased == 1
+        assert taken(pool) == 1
         return await Customer.objects.acount()
 
     assert iscoroutinefunction(work)
     assert async_to_sync(work)() == 0
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
 def test_an_error_gives_back_and_comes_through(pool: Pool) -> None:
@@ -93,7 +93,7 @@ def test_an_error_gives_back_and_comes_through(pool: Pool) -> None:
 
     with pytest.raises(KeyError):
         async_to_sync(work)()
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
 def test_a_timeout_comes_through(occupied: tuple[Pool, threading.Event]) -> None:
@@ -105,7 +105,7 @@ def test_a_timeout_comes_through(occupied: tuple[Pool, threading.Event]) -> None
 
     with pytest.raises(PoolTimeout):
         async_to_sync(work)()
-    assert (pool.stats().waiting, pool.stats().leased) == (0, 1)
+    assert (pool.stats().waiting, taken(pool)) == (0, 1)
 
 
 def test_a_task_cancelled_while_it_waits_loses_nothing(
@@ -127,7 +127,7 @@ def test_a_task_cancelled_while_it_waits_loses_nothing(
             await task
 
     async_to_sync(main)()
-    await_that(lambda: pool.stats().leased == 0)
+    await_that(lambda: taken(pool) == 0)
     assert (connection.connection, pool.stats().idle) == (None, 1)
 
 
@@ -146,7 +146,7 @@ def test_a_task_cancelled_inside_gives_back(pool: Pool) -> None:
             await task
 
     async_to_sync(main)()
-    assert (pool.stats().leased, pool.stats().idle) == (0, 1)
+    assert (taken(pool), pool.stats().idle) == (0, 1)
 
 
 # ``released()``, and what acts on the calling thread.
@@ -156,12 +156,12 @@ def test_released_gives_back_what_the_orms_thread_leases(pool: Pool) -> None:
     async def work() -> None:
         async with with_connection():
             async with released():
-                assert pool.stats().leased == 0
+                assert taken(pool) == 0
                 assert await Customer.objects.acount() == 0
-                assert pool.stats().leased == 1
+                assert taken(pool) == 1
             async with released("default"):
-                assert pool.stats().leased == 0
-        assert pool.stats().leased == 0
+                assert taken(pool) == 0
+        assert taken(pool) == 0
 
     async_to_sync(work)()
 
@@ -169,12 +169,12 @@ def test_released_gives_back_what_the_orms_thread_leases(pool: Pool) -> None:
 def test_released_decorates_coroutine_functions(pool: Pool) -> None:
     @released()
     async def slow() -> int:
-        return pool.stats().leased
+        return taken(pool)
 
     async def work() -> tuple[int, int]:
         async with unit_of_work():
             await sync_to_async(lease_connection)()
-            return pool.stats().leased, await slow()
+            return taken(pool), await slow()
 
     assert iscoroutinefunction(slow)
     assert async_to_sync(work)() == (1, 0)
@@ -213,7 +213,7 @@ def test_on_an_event_loop_it_says_what_to_do_instead(pool: Pool, name: str) -> N
     instead = "async with released" if name == "released" else rf"sync_to_async\({name}\)"
     with pytest.raises(SynchronousOnlyOperation, match=instead):
         async_to_sync(work)()
-    assert (pool.stats().leased, pool.stats().checkouts) == (0, 0)
+    assert (taken(pool), pool.stats().checkouts) == (0, 0)
 
 
 @pytest.mark.parametrize("name", ON_THIS_THREAD)
@@ -225,7 +225,7 @@ def test_on_an_event_loop_it_works_if_django_is_told_to_allow_it(
     async def work() -> int:
         ask()
         ON_THIS_THREAD[name]()
-        leased = pool.stats().leased
+        leased = taken(pool)
         connection.close()
         return leased
 
@@ -254,4 +254,4 @@ def test_signals_and_calls_that_end_on_an_event_loop_raise_nothing(pool: Pool) -
             request_finished.connect(close_old_connections)
 
     assert async_to_sync(run)() == 7
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0

@@ -1,4 +1,4 @@
-"""What a connection is like right after its checkout, whoever opened it."""
+"""What a connection is like right after its checkout on whichever thread it was opened."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.db import connection, connections, transaction
 from django.db.backends.signals import connection_created
 from psycopg import IsolationLevel
 
+from django_connmgr import lease_connection
 from django_connmgr.checks import check_max_age
 from testproject.shop.models import Customer
 
@@ -60,8 +61,8 @@ def test_autocommit_is_that_of_the_settings(alias_of: AliasOf, *, autocommit: bo
     alias = alias_of(AUTOCOMMIT=autocommit)
     backend = open_elsewhere(alias)
     for _ in range(2):
+        wrapper = lease_connection(alias)
         assert ask(using=alias) == backend
-        wrapper = connections[alias]
         assert (wrapper.get_autocommit(), wrapper.connection.autocommit) == (
             autocommit,
             autocommit,

@@ -9,13 +9,13 @@ from dataclasses import fields
 import pytest
 from django.core.management import CommandError, call_command
 
+from django_connmgr import lease_connection
 from django_connmgr._pool.stats import PoolStats
 from testproject.cluster import Cluster
 
 from .conftest import PoolOf
 from .process import Python
 from .server import Log
-from .threads import ask
 
 
 def status(*arguments: str) -> str:
@@ -27,21 +27,23 @@ def status(*arguments: str) -> str:
 def test_status_is_a_table_that_fits_a_terminal(pool_of: PoolOf) -> None:
     for alias in ("default", "second", "file"):
         pool_of(alias, max_size=3)
-    ask()
+    lease_connection()
     lines = status().splitlines()
     assert [line.rstrip() for line in lines] == lines
     assert max(map(len, lines)) <= 80
-    assert [line.split() for line in lines] == [
-        ["pool", "status", "size", "connecting", "idle", "leased", "maint.", "waiting", "timeouts"],
-        ["default", "open", "1", "of", "3", "0", "0", "1", "0", "0", "0"],
-        ["second", "open", "0", "of", "3", "0", "0", "0", "0", "0", "0"],
-        ["file", "open", "0", "of", "3", "0", "0", "0", "0", "0", "0"],
+    note, table = lines[:3], lines[3:]
+    assert (note[0][:30], note[2]) == ("The pools of this command's ow", "")
+    assert [" ".join(line.split()) for line in table] == [
+        "pool status size opening idle warm leased maint. waiting timeouts",
+        "default open 1 of 3 0 0 0 1 0 0 0",
+        "second open 0 of 3 0 0 0 0 0 0 0",
+        "file open 0 of 3 0 0 0 0 0 0 0",
     ]
 
 
 def test_status_as_json_has_every_number(pool_of: PoolOf) -> None:
     pool_of("default", max_size=3)
-    ask()
+    lease_connection()
     answer = json.loads(status("--json"))
     assert list(answer) == ["default", "second", "file"]
     assert set(answer["default"]) == {field.name for field in fields(PoolStats)}
@@ -62,7 +64,7 @@ def test_a_wrong_subcommand_is_told_the_right_ones(arguments: list[str], words: 
 def test_status_in_a_process_of_its_own(python: Python) -> None:
     done = python.manage("connmgr", "status", pool="max_size=7")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[1].split()[:5] == ["default", "open", "0", "of", "7"]
+    assert done.stdout.splitlines()[4].split()[:5] == ["default", "open", "0", "of", "7"]
 
 
 def test_a_check_opens_no_connection_and_starts_no_thread(

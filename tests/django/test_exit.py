@@ -18,9 +18,9 @@ DRIVERS = pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
 IDLE = """
 barrier = threading.Barrier(3)
 def work():
-    ask()
-    barrier.wait(20)
-    release_connection()
+    with with_connection():
+        ask()
+        barrier.wait(20)
 threads = [threading.Thread(target=work) for _ in range(3)]
 for thread in threads:
     thread.start()
@@ -122,6 +122,25 @@ def test_daemon_threads_with_leases_neither_delay_nor_crash_it(
     assert ends(log.await_disconnections(5)) == (3, 2)
 
 
+@DRIVERS
+def test_daemon_threads_that_wait_for_a_connection_say_nothing(
+    watched: Python, driver: str
+) -> None:
+    """They sleep on and end with the process, without a traceback."""
+    script = """
+pool = pools["default"]
+def wait():
+    while True:
+        ask("SELECT pg_sleep(0.01)")
+lease_connection()
+for _ in range(5):
+    threading.Thread(target=wait, daemon=True).start()
+while pool.stats().waiting < 5:
+    time.sleep(0.001)
+"""
+    assert watched(script, driver=driver, pool="max_size=1,timeout=50") == ""
+
+
 def test_it_takes_no_time(watched: Python) -> None:
     """Handlers run last in, first out: the first one here is registered after the pool's.
 
@@ -129,10 +148,10 @@ def test_it_takes_no_time(watched: Python) -> None:
     """
     script = """
 import atexit
-from django_connmgr.backends import base
-atexit.unregister(base._at_exit)
+from django_connmgr.backends import wrapper
+atexit.unregister(wrapper._at_exit)
 atexit.register(lambda: print(time.monotonic() - started < 0.1))
-atexit.register(base._at_exit)
+atexit.register(wrapper._at_exit)
 def start():
     global started
     started = time.monotonic()
@@ -146,15 +165,15 @@ def test_a_pool_used_by_another_exit_handler_says_so(watched: Python) -> None:
     out = watched(
         """
         import atexit
-        from django_connmgr.backends import base
+        from django_connmgr.backends import wrapper
         def late():
             try:
                 ask()
             except PoolClosed as error:
                 print(error)
-        atexit.unregister(base._at_exit)
+        atexit.unregister(wrapper._at_exit)
         atexit.register(late)
-        atexit.register(base._at_exit)
+        atexit.register(wrapper._at_exit)
         ask()
         """
     )

@@ -45,7 +45,7 @@ backends = {backend for _, backend in children}
 print(all(status == 0 for status, _ in children), len(backends), len(parents) > 4)
 print(backends.isdisjoint(parents), 0 in backends)
 print(Customer.objects.filter(name="the parent's").delete()[0])
-print(pool.stats().leased, any(thread.is_alive() for thread in threads))
+print(taken(pool), any(thread.is_alive() for thread in threads))
 """
 
 

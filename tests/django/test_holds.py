@@ -30,7 +30,7 @@ from django_connmgr import (
 from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
-from .threads import ask, in_a_thread, in_threads
+from .threads import ask, in_a_thread, in_threads, taken
 
 #: For waiting in vain.
 SHORT = 0.2
@@ -260,7 +260,7 @@ def test_a_chunked_cursor_holds(pool: Pool) -> None:
 
 
 def test_cursors_are_closed_with_their_connection(pool: Pool) -> None:
-    """Or a forgotten one would be closed on a connection that is somebody else's by then."""
+    """Or a forgotten one would be closed on a connection that is another thread's by then."""
     cursor = connection.chunked_cursor()
     cursor.execute("SELECT generate_series(1, 10)")
     cursor.fetchone()
@@ -358,7 +358,7 @@ def test_a_leased_connection_is_kept(pool: Pool) -> None:
     assert is_free()
 
 
-def test_whoever_asks_for_a_connection_may_use_the_drivers(pool: Pool) -> None:
+def test_code_that_asks_for_a_connection_may_use_the_drivers(pool: Pool) -> None:
     connection.ensure_connection()
     assert not is_free()
     assert connection.connection.execute("SELECT 1").fetchone() == (1,)
@@ -438,7 +438,7 @@ def test_a_shared_connection_stays_while_it_is_shared(pool: Pool, is_leased_befo
 
         assert [in_a_thread(use), ask(), in_a_thread(use)] == [pid] * 3
         assert not is_free()
-        assert pool.stats().leased == 1
+        assert taken(pool) == 1
     finally:
         connection.dec_thread_sharing()
     assert is_free()
@@ -484,7 +484,7 @@ def test_a_lost_lease_is_replaced_at_the_next_transaction(pool_of: PoolOf) -> No
     with transaction.atomic():
         Customer.objects.create(name="Ada")
     assert Customer.objects.count() == 1
-    assert (pool.stats().reclaimed, pool.stats().leased) == (1, 1)
+    assert (pool.stats().reclaimed, taken(pool)) == (1, 1)
 
 
 def test_a_lost_lease_is_not_released_twice(pool: Pool) -> None:
@@ -505,7 +505,7 @@ def test_a_lost_lease_is_not_released_twice(pool: Pool) -> None:
     assert is_holding.wait(30)
     assert not release_connection()
     connection.close()
-    assert pool.stats().leased == 1
+    assert taken(pool) == 1
     holder.set()
     thread.join(30)
     assert results == [1]
@@ -515,7 +515,7 @@ def test_an_exception_in_a_block_gives_back(pool: Pool) -> None:
     connection.close()
     with pytest.raises(ZeroDivisionError), with_connection():
         raise ZeroDivisionError
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
 def test_a_failed_checkout_leaves_no_hold(pool_of: PoolOf) -> None:
@@ -532,4 +532,4 @@ def test_a_failed_checkout_leaves_no_hold(pool_of: PoolOf) -> None:
     assert ask("SELECT 1") == 1
     assert is_free()
     connection.close()
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0

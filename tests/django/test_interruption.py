@@ -16,7 +16,7 @@ from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
 from .server import Server, await_that
-from .threads import ask, in_a_thread
+from .threads import ask, in_a_thread, taken
 
 
 @contextlib.contextmanager
@@ -108,7 +108,7 @@ def test_an_interrupted_wait_loses_nothing(pool_of: PoolOf) -> None:
     seen: list[int] = []
     holder = threading.Thread(target=lambda: seen.append(hold()))
     holder.start()
-    await_that(lambda: pool.stats().leased == 1)
+    await_that(lambda: taken(pool) == 1)
     with (
         pytest.raises(KeyboardInterrupt),
         signalled_when(lambda: pool.stats().waiting, KeyboardInterrupt),

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.postgresql import base as stock
 
-from django_connmgr import pools, unit_of_work, with_connection
+from django_connmgr import (
+    lease_connection,
+    pools,
+    release_connection,
+    unit_of_work,
+    with_connection,
+)
 from django_connmgr.backends.postgresql.base import DatabaseWrapper, PooledPostgreSQL
 
 from .conftest import Pool, PoolOf
 from .server import Server
-from .threads import ask, in_a_thread, in_threads
+from .threads import ask, in_a_thread, in_threads, taken
 
 
 @pytest.fixture
@@ -42,12 +47,8 @@ def test_it_knows_the_session_as_long_as_nobody_else_had_it(
     assert len(forgotten) == 1
 
 
-@pytest.mark.parametrize("look", [lambda pool: pool, lambda pool: pool.stats()])
-def test_it_forgets_the_session_if_somebody_else_had_it(
-    pool: Pool, forgotten: list[None], look: Callable[[Pool], object]
-) -> None:
+def test_it_forgets_the_session_if_another_thread_had_it(pool: Pool, forgotten: list[None]) -> None:
     mine = ask()
-    look(pool)  # Which gathers what is parked.
     assert in_a_thread(ask) == mine
     assert ask() == mine
     assert len(forgotten) == 2
@@ -175,38 +176,38 @@ def test_a_decorator_releases_on_each_thread_that_runs_the_function(pool_of: Poo
 
     def run() -> None:
         if work() == "first":
-            assert pool.stats().leased == 1
+            assert taken(pool) == 1
             has_left.set()
 
     in_threads(2, run)
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
-def test_who_leases_while_a_connection_is_given_back_keeps_what_it_has(
-    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_leases_while_a_connection_is_given_back_keeps_what_it_has(pool_of: PoolOf) -> None:
     """A handler of the log does, for example: the lease that ended is another unit's."""
-    pool = pool_of(max_size=2)
+    meanwhile: list[Any] = []
     wrapper: Any = connection
-    check_in = pool.check_in
 
-    def check_in_and_log(*args: Any, **kwargs: Any) -> Any:
-        monkeypatch.setattr(pool, "check_in", check_in)
-        pool._ledger.begin_epoch()  # So that the way is by the lock.
-        result = check_in(*args, **kwargs)
-        ended[0].epoch = pool._ledger.epoch
-        ask()
-        return result
+    def reset_and_log(raw: object) -> None:
+        if is_logging and not meanwhile:
+            with transaction.atomic():
+                ask()
+                meanwhile.append(wrapper.borrower.lease)
+                meanwhile.append(wrapper.borrower.lease.slot)
 
-    with unit_of_work():
-        ask()
-        ended = [wrapper._lease]
-        with unit_of_work() as unit:
-            monkeypatch.setattr(pool, "check_in", check_in_and_log)
-            wrapper.release_lease()
-            meanwhile = wrapper._lease
-            wrapper._let_go()  # As if a query were interrupted.
-            meanwhile.discard()
-            ask()
-            assert unit.owns(wrapper._lease)
-        assert pool.stats().leased == 0
+    is_logging = False
+    pool = pool_of(max_size=2, reset=reset_and_log)
+    with unit_of_work() as outer:
+        lease_connection()
+        ended = wrapper.borrower.lease.slot
+        with unit_of_work() as inner:
+            is_logging = True
+            assert release_connection()
+            lease, slot = meanwhile
+            assert slot is not ended
+            assert lease is not wrapper.borrower.lease
+            assert ended not in outer.slots
+            assert slot in inner.slots
+            lease_connection()
+            assert wrapper.borrower.lease.slot in inner.slots
+        assert taken(pool) == 0

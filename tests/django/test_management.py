@@ -15,13 +15,13 @@ from django.db import connection, transaction
 from django.test import Client, TestCase, override_settings
 
 from django_connmgr import lease_connection, unit_of_work
-from django_connmgr.units.current import current_unit
 from django_connmgr.signals import unit_finished
+from django_connmgr.units.current import current_unit
 from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
 from .process import Python
-from .threads import ask, in_a_thread
+from .threads import ask, in_a_thread, taken
 
 
 class Command(BaseCommand):
@@ -40,7 +40,7 @@ def command(handle: Callable[[], object]) -> None:
 
 
 def leased(pool: Pool) -> int:
-    return pool.stats().leased
+    return taken(pool)
 
 
 def test_its_end_releases(pool: Pool) -> None:
@@ -85,7 +85,7 @@ def test_it_has_a_name_for_errors_and_signals(pool: Pool) -> None:
 def test_migrate_runs_where_permanent_checkouts_are_forbidden(pool_of: PoolOf) -> None:
     pool = pool_of(permanent_checkout="forbid")
     call_command("migrate", verbosity=0)
-    assert (leased(pool), pool.stats().checkouts) == (0, 1)
+    assert (leased(pool), pool.stats().opened) == (0, 1)
 
 
 def test_the_command_line_does_so_too(python: Python) -> None:
@@ -105,7 +105,7 @@ def test_looking_for_migrations_before_a_server_starts_leaves_nothing_leased(
         seen.append(leased(pool))
 
     in_a_thread(start)
-    assert (seen, pool.stats().checkouts) == ([0], 1)
+    assert (seen, pool.stats().opened) == ([0], 1)
 
 
 def test_inside_a_unit_it_releases_only_what_it_leased(pool_of: PoolOf, pool: Pool) -> None:

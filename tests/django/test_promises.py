@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
-from django_connmgr import release_connection, unit_of_work, with_connection
+from django_connmgr import lease_connection, release_connection, unit_of_work, with_connection
 from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
-from .threads import ask, in_a_thread
+from .threads import ask, in_a_thread, taken
 
 
 @pytest.fixture
@@ -48,40 +47,38 @@ def test_the_first_unit_of_a_thread_touches_no_open_transaction(pool: Pool) -> N
     assert in_a_thread(work)
 
 
-def test_a_block_whose_release_is_interrupted_is_over(
-    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool = pool_of(max_size=1, timeout=5)
+def test_a_block_whose_release_is_interrupted_is_over(pool_of: PoolOf) -> None:
+    interruptions = [KeyboardInterrupt]
 
-    def interrupt(*args: Any) -> None:
-        raise KeyboardInterrupt
+    def interrupt(raw: object) -> None:
+        while interruptions:
+            raise interruptions.pop()
 
+    pool_of(max_size=1, timeout=5, reset=interrupt)
     with pytest.raises(KeyboardInterrupt), with_connection():
         ask()
-        monkeypatch.setattr(pool.driver, "is_clean", interrupt)
-    monkeypatch.undo()
+    assert not interruptions
     assert in_a_thread(ask)
     assert ask()
     assert in_a_thread(ask)  # It is reclaimed: no hold was left behind.
 
 
 def test_a_unit_that_ends_while_its_worker_dies_keeps_its_hands_off_the_next_owner(
-    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
+    pool_of: PoolOf,
 ) -> None:
     """The end of a unit cleans a connection; its owner's death must not hand it on meanwhile."""
-    pool = pool_of(max_size=1, reclaim=False)
     ready, may_die = threading.Event(), threading.Event()
     stolen: list[bool] = []
-    is_clean = pool.driver.is_clean
 
-    def die_meanwhile(physical: Any) -> bool:
+    def die_meanwhile(raw: object) -> None:
         may_die.set()
         worker.join()
         stolen.append(pool.stats().idle > 0)
-        return bool(is_clean(physical))
+
+    pool = pool_of(max_size=1, reclaim=False, reset=die_meanwhile)
 
     def work() -> None:
-        ask()
+        lease_connection()
         ready.set()
         may_die.wait(30)
 
@@ -92,11 +89,9 @@ def test_a_unit_that_ends_while_its_worker_dies_keeps_its_hands_off_the_next_own
         worker = threading.Thread(target=lambda: context.run(work))
         worker.start()
         ready.wait(30)
-        monkeypatch.setattr(pool.driver, "is_clean", die_meanwhile)
-    monkeypatch.undo()
     assert unit.is_over
     assert stolen == [False]
-    assert (pool.stats().idle, pool.stats().leased) == (1, 0)
+    assert (pool.stats().idle, taken(pool)) == (1, 0)
 
 
 def test_a_shared_wrapper_that_made_its_pool_is_not_kept_by_it(pool_of: PoolOf) -> None:
@@ -110,4 +105,4 @@ def test_a_shared_wrapper_that_made_its_pool_is_not_kept_by_it(pool_of: PoolOf) 
 
     in_a_thread(share)
     assert ask()
-    assert pool.stats().leased == 1
+    assert taken(pool) == 1

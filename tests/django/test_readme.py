@@ -20,6 +20,7 @@ from django_connmgr.conf import PoolOptions, parse_pool_options
 from testproject.shop.models import Customer, Order
 
 from .conftest import Pool
+from .threads import taken
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -113,7 +114,7 @@ def test_the_view_and_the_task_hold_connections_for_parts_of_their_work(
 
     class PaymentService:
         def charge(self, amount: Any) -> str:
-            leased_meanwhile.append(pool.stats().leased)
+            leased_meanwhile.append(taken(pool))
             return "receipt 1"
 
     release_connections()
@@ -130,7 +131,7 @@ def test_the_view_and_the_task_hold_connections_for_parts_of_their_work(
     release_connections()
     names["settle_orders"]()
     assert (leased_meanwhile, paid) == ([0], ["receipt 1", f"settled {order.pk}"])
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
 def test_the_pools_can_be_looked_at(pool: Pool) -> None:
@@ -241,7 +242,7 @@ def test_a_loop_over_a_consumer_handles_and_commits_each_message(pool: Pool) -> 
             assert topics == ["orders"]
 
         def poll(self, timeout: float) -> Message:
-            self.leased.append(pool.stats().leased)
+            self.leased.append(taken(pool))
             message = self.messages.pop(0)
             if not self.messages:
                 stopping.set()

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connections
 
+from django_connmgr import with_connection
 from testproject.cluster import Cluster, running_cluster
 
-from .server import observe
-from .threads import ask, in_a_thread
+from .server import await_that, observe
+from .threads import ask, in_a_thread, in_threads
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,33 @@ def test_a_full_server_is_quoted_if_the_pool_has_nothing_to_wait_for(
             other.close()
     stats = connections[alias].connection_pool.stats()
     assert (stats.size, stats.connect_failures, stats.waits) == (0, 1, 0)
+
+
+@pytest.fixture
+def limited_role(cluster: Cluster) -> Iterator[str]:
+    """A role that the server lets in twice and no more often."""
+    cluster.psql(f"CREATE ROLE twice LOGIN CONNECTION LIMIT 2 PASSWORD '{cluster.password}'")
+    yield "twice"
+    cluster.psql("DROP ROLE twice")
+
+
+@pytest.mark.parametrize("release", ["request", "transaction"])
+def test_more_threads_than_the_role_may_connect_are_all_served(
+    alias_of: Callable[..., str], cluster: Cluster, limited_role: str, release: str
+) -> None:
+    """They connect at once to an empty pool, and most are refused: they wait for the others."""
+    pool = {"max_size": 6, "timeout": 20, "release": release}
+    alias = alias_of(cluster, USER=limited_role, OPTIONS={"pool": pool})
+    everybody = threading.Barrier(6)
+
+    def work() -> int:
+        everybody.wait(30)
+        with with_connection(alias):
+            return int(ask("SELECT pg_backend_pid() FROM pg_sleep(0.05)", using=alias))
+
+    assert len(set(in_threads(6, work))) <= 2
+    stats = connections[alias].connection_pool.stats()
+    assert (stats.timeouts, stats.leased, stats.size) == (0, 0, stats.idle)
+    assert 1 <= stats.opened <= 2
+    connections[alias].close_pool()
+    await_that(lambda: not cluster.psql("SELECT 1 FROM pg_stat_activity WHERE usename = 'twice'"))

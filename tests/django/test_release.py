@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import psycopg
@@ -13,11 +12,12 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from django_connmgr import release_connection, release_connections
+from django_connmgr.backends.postgresql.psycopg3 import Psycopg3Driver
 from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
 from .server import Server
-from .threads import ask, in_a_thread
+from .threads import ask, in_a_thread, taken
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_the_connection_is_idle_afterwards(pool: Pool, release: object) -> None:
     assert callable(release)
     release(connections["default"])
     assert connection.connection is None
-    assert (pool.stats().idle, pool.stats().leased) == (1, 0)
+    assert (pool.stats().idle, taken(pool)) == (1, 0)
     assert in_a_thread(ask) == backend
 
 
@@ -53,7 +53,7 @@ def test_a_transaction_is_left_alone(pool: Pool, release: object) -> None:
         backend = ask()
         release()
         assert ask() == backend
-        assert pool.stats().leased == 1
+        assert taken(pool) == 1
     assert Customer.objects.get().name == "Ada"
 
 
@@ -68,8 +68,9 @@ def test_a_forgotten_transaction_is_rolled_back_and_the_next_borrower_is_clean(
 
     def borrow() -> tuple[int, bool, bool, int]:
         customers = Customer.objects.count()
-        raw = connection.connection
-        return ask(), raw.autocommit, connection.get_autocommit(), customers
+        connection.ensure_connection()
+        autocommit = connection.connection.autocommit
+        return ask(), autocommit, connection.get_autocommit(), customers
 
     assert in_a_thread(borrow) == (backend, True, True, 0)
     assert pool.stats().opened == 1
@@ -122,9 +123,10 @@ def test_what_is_undone_is_also_looked_at(pool: Pool) -> None:
     """Where the driver keeps it: its names are not public, and might change."""
     connection.ensure_connection()
     driver: Any = pool.driver
-    physical = connection._lease.connection  # type: ignore[attr-defined]
-    assert len(driver.kept) == len(driver.restored)
-    assert physical.pristine == driver._look(physical.raw)
+    lease = connection.borrower.lease  # type: ignore[attr-defined]
+    looked_at = {name.rpartition(".")[2].lstrip("_") for name in driver.pictured}
+    assert looked_at >= set(driver.restored)
+    assert lease.slot.pristine == driver.look(lease.connection)
 
 
 def test_a_transaction_leaves_nothing_to_be_undone(
@@ -143,8 +145,8 @@ def test_a_transaction_leaves_nothing_to_be_undone(
 def test_a_driver_that_keeps_things_elsewhere_is_asked_for_each(
     pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = pool_of(max_size=1)
-    monkeypatch.setattr(pool.driver, "_look", operator.attrgetter("_elsewhere"))
+    monkeypatch.setattr(Psycopg3Driver, "pictured", ("_elsewhere",))
+    pool_of(max_size=1)
     connection.ensure_connection()
     raw = connection.connection
     raw.read_only = True
@@ -155,6 +157,7 @@ def test_a_driver_that_keeps_things_elsewhere_is_asked_for_each(
 
 def test_a_connection_the_user_broke_is_not_lent_again(pool: Pool) -> None:
     backend = ask()
+    connection.ensure_connection()
     connection.connection.close()
     connection.close()
     assert ask() != backend
@@ -175,15 +178,16 @@ def test_one_aliass_failure_never_stops_the_others(
 ) -> None:
     first, second = pool_of("default"), pool_of("second")
 
-    def fail() -> bool:
-        raise ValueError("broken")
+    class Broken:
+        def release(self) -> bool:
+            raise ValueError("broken")
 
     ask()
     ask(using="second")
     with monkeypatch.context() as patch:
-        patch.setattr(connections["default"], "release_lease", fail)
+        patch.setattr(connections["default"], "borrower", Broken())
         assert release_connections() == 1
-    assert (first.stats().leased, second.stats().leased) == (1, 0)
+    assert (taken(first), taken(second)) == (1, 0)
     assert [record.getMessage() for record in caplog.records] == [
         "Could not release the connection of 'default'."
     ]
@@ -199,6 +203,6 @@ def test_a_server_that_broke_off_in_a_transaction_stops_no_release(
         transaction.set_autocommit(False, using=alias)
         server.kill({ask(using=alias)})
     release()
-    assert [pool.stats().leased for pool in pools] == [0, 0]
+    assert [taken(pool) for pool in pools] == [0, 0]
     assert [dict(pool.stats().closed) for pool in pools] == [{"reset_failed": 1}] * 2
     assert {record.levelname for record in caplog.records} == {"WARNING"}

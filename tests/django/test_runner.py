@@ -14,11 +14,13 @@ from .process import Python
 IGNORED = ("-W", "ignore:This process:DeprecationWarning")
 
 
-def run_tests(python: Python, *arguments: str, url: str, settings: str) -> str:
-    """Run the sample; returns what the runner printed, which is everything on stderr."""
+def run_tests(
+    python: Python, *arguments: str, url: str, settings: str, suite: str = "sample"
+) -> str:
+    """Run a small suite; returns what the runner printed, which is everything on stderr."""
     environment = {**python.environment(url=url), "DJANGO_SETTINGS_MODULE": settings}
     done = python.run(
-        *IGNORED, "manage.py", "test", "tests.django.sample", *arguments,
+        *IGNORED, "manage.py", "test", f"tests.django.{suite}", *arguments,
         environment=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -55,3 +57,14 @@ def test_it_removes_its_databases(python: Python, cluster: Cluster) -> None:
     url = cluster.url.removesuffix("connmgr") + "runner"
     run_tests(python, "--parallel", "2", url=url, settings="testproject.settings")
     assert "runner" not in cluster.psql("SELECT datname FROM pg_database")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--parallel", "2"]], ids=["serial", "parallel"])
+def test_a_mirror_does_not_keep_its_database_from_being_dropped(
+    python: Python, cluster: Cluster, arguments: list[str]
+) -> None:
+    url = cluster.url.removesuffix("connmgr") + "mirrored"
+    settings = "tests.django.mirrorsettings"
+    out = run_tests(python, *arguments, url=url, settings=settings, suite="mirror")
+    assert "Ran 2 tests" in out
+    assert "mirrored" not in cluster.psql("SELECT datname FROM pg_database")

@@ -154,7 +154,8 @@ def test_what_a_subclass_knew_of_its_session_is_forgotten_with_the_reset(
 def test_a_clean_session_is_not_reset(pool_of: PoolOf) -> None:
     pool_of(max_size=1, reset="session")
     run("SELECT set_config('my.own', 'x', true)")
-    connection.connection.execute("SET my.own = 'unseen'")  # Behind our backs.
+    with connection.cursor() as cursor:
+        cursor.connection.execute("SET my.own = 'unseen'")  # Behind our backs.
     release_connection()
     assert ask("SELECT current_setting('my.own', true)") == "unseen"
 
@@ -211,6 +212,44 @@ def test_a_transaction_begun_by_hand_is_ended_by_commit(pool_of: PoolOf) -> None
         transaction.commit()
         assert not is_free()  # For the rest of the unit: nobody reads what commit() ends.
     assert Customer.objects.count() == 1
+
+
+def insert_past_django() -> None:
+    """In a transaction that only the driver knows of."""
+    with connection.cursor() as cursor:
+        raw = cursor.connection
+        raw.autocommit = False
+        raw.execute("INSERT INTO shop_customer (name) VALUES ('Ada')")
+
+
+@pytest.mark.parametrize("release", ["request", "transaction"])
+def test_a_transaction_begun_past_django_is_kept_until_the_unit_ends(
+    pool_of: PoolOf, release: str
+) -> None:
+    pool = pool_of(max_size=1, release=release)
+    with unit_of_work():
+        insert_past_django()
+        assert (is_free(), pool.stats().leased) == (False, 1)
+        assert Customer.objects.get().name == "Ada"
+        assert (is_free(), pool.stats().leased) == (False, 1)
+    assert (is_free(), pool.stats().leased) == (True, 0)
+    assert not Customer.objects.exists()
+    with connection.cursor() as cursor:
+        assert cursor.connection.autocommit
+
+
+@pytest.mark.parametrize("release", ["request", "transaction"])
+def test_a_transaction_begun_past_django_may_be_committed_later(
+    pool_of: PoolOf, release: str
+) -> None:
+    pool = pool_of(max_size=1, release=release)
+    with unit_of_work():
+        insert_past_django()
+        with connection.cursor() as cursor:
+            cursor.connection.commit()
+    assert is_free()
+    assert Customer.objects.get().name == "Ada"
+    assert dict(pool.stats().closed) == {}
 
 
 @pytest.mark.parametrize("end", [transaction.commit, transaction.rollback])

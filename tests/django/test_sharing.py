@@ -8,26 +8,27 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, connections
 
-from django_connmgr import ThreadPoolExecutor, unit_of_work
+from django_connmgr import ThreadPoolExecutor, lease_connection, unit_of_work
 
 from .conftest import Pool, PoolOf
-from .threads import ask, in_a_thread
+from .threads import ask, in_a_thread, taken
 
 
 def use(wrapper: Any) -> int:
-    """A query on somebody else's wrapper."""
+    """A query on another thread's wrapper."""
     connections["default"] = wrapper
     backend: int = ask()
     return backend
 
 
 def test_other_threads_use_the_same_connection(pool: Pool) -> None:
+    lease_connection()
     mine = ask()
     wrapper = connections["default"]
     wrapper.inc_thread_sharing()
     try:
         assert [in_a_thread(lambda: use(wrapper)) for _ in range(3)] == [mine] * 3
-        assert (ask(), pool.stats().leased, pool.stats().reaped) == (mine, 1, 0)
+        assert (ask(), taken(pool), pool.stats().reaped) == (mine, 1, 0)
     finally:
         wrapper.dec_thread_sharing()
 
@@ -38,20 +39,19 @@ def test_it_survives_the_thread_that_leased_it(pool: Pool) -> None:
         return connections["default"], ask()
 
     wrapper, backend = in_a_thread(lease)
-    assert (pool.stats().leased, pool.stats().reaped) == (1, 0)
+    assert (taken(pool), pool.stats().reaped) == (1, 0)
     assert in_a_thread(lambda: use(wrapper)) == backend
     wrapper.close()
-    assert (pool.stats().leased, pool.stats().idle) == (0, 1)
+    assert (taken(pool), pool.stats().idle) == (0, 1)
 
 
 def test_what_is_leased_next_is_shared_too(pool: Pool) -> None:
-    ask()
-    wrapper: Any = connections["default"]
+    wrapper: Any = lease_connection()
     wrapper.inc_thread_sharing()
     try:
-        assert wrapper.release_lease()
+        assert wrapper.borrower.release()
         ask()
-        assert wrapper._lease.slot.owner is None
+        assert wrapper.borrower.lease.slot.owner is None
     finally:
         wrapper.dec_thread_sharing()
 
@@ -61,13 +61,13 @@ def test_one_shared_between_two_queries_is_kept(pool_of: PoolOf) -> None:
     wrapper = connections["default"]
     with unit_of_work():
         ask()
-        assert wrapper.connection is None  # To ask the pool would gather what is parked.
+        assert (wrapper.connection, taken(pool)) == (None, 0)
         wrapper.inc_thread_sharing()
         mine = ask()
-        assert pool.stats().leased == 1
+        assert taken(pool) == 1
         assert in_a_thread(lambda: use(wrapper)) == mine
         wrapper.dec_thread_sharing()
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
 def test_a_connection_leased_before_it_was_shared_survives_too(pool: Pool) -> None:
@@ -75,7 +75,7 @@ def test_a_connection_leased_before_it_was_shared_survives_too(pool: Pool) -> No
     found: list[Any] = []
 
     def lease() -> None:
-        found.extend([connections["default"], ask()])
+        found.extend([lease_connection(), ask()])
         leased.set()
         shared.wait(20)
 
@@ -86,20 +86,20 @@ def test_a_connection_leased_before_it_was_shared_survives_too(pool: Pool) -> No
     wrapper.inc_thread_sharing()
     shared.set()
     thread.join()
-    assert pool.stats().leased == 1
+    assert taken(pool) == 1
     assert in_a_thread(lambda: use(wrapper)) == backend
     wrapper.close()
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
 def test_without_sharing_another_thread_is_refused_and_the_owner_keeps_it(pool: Pool) -> None:
+    wrapper = lease_connection()
     mine = ask()
-    wrapper = connections["default"]
     with pytest.raises(DatabaseError, match="created in thread"):
         in_a_thread(wrapper.close)
     with pytest.raises(DatabaseError, match="created in thread"):
         in_a_thread(wrapper.close_if_unusable_or_obsolete)
-    assert (ask(), connection.connection is not None, pool.stats().leased) == (mine, True, 1)
+    assert (ask(), connection.connection is not None, taken(pool)) == (mine, True, 1)
 
 
 def test_what_was_shared_goes_with_its_thread_s_work_again(pool: Pool) -> None:
@@ -111,4 +111,4 @@ def test_what_was_shared_goes_with_its_thread_s_work_again(pool: Pool) -> None:
 
     with ThreadPoolExecutor(1) as executor:
         executor.submit(work).result()
-        assert pool.stats().leased == 0
+        assert taken(pool) == 0

@@ -8,6 +8,7 @@ from threading import Barrier
 import pytest
 from django.db import OperationalError, connection, connections
 
+from django_connmgr import lease_connection, with_connection
 from testproject.cluster import Cluster
 
 from .conftest import PoolOf
@@ -20,9 +21,9 @@ def fill(count: int) -> None:
     barrier = Barrier(count)
 
     def work() -> None:
-        ask()
-        barrier.wait(30)
-        connection.close()
+        with with_connection():
+            ask()
+            barrier.wait(30)
 
     in_threads(count, work)
 
@@ -84,10 +85,44 @@ def test_a_server_that_went_away_under_a_lease_costs_that_query_only(
     alias_of: Callable[..., str], own_cluster: Cluster
 ) -> None:
     alias = alias_of(own_cluster)
-    ask(using=alias)
+    lease_connection(alias)
     own_cluster.stop("immediate")
     own_cluster.start()
     with pytest.raises(OperationalError):
         ask(using=alias)
     connections[alias].close_if_unusable_or_obsolete()
     assert ask("SELECT 1", using=alias) == 1
+
+
+def test_a_server_that_went_away_between_two_queries_costs_none(
+    alias_of: Callable[..., str], own_cluster: Cluster
+) -> None:
+    alias = alias_of(own_cluster)
+    before = ask(using=alias)
+    assert connections[alias].connection_pool.stats().warm == 1
+    own_cluster.stop("immediate")
+    own_cluster.start()
+    assert ask(using=alias) != before
+    assert connections[alias].connection_pool.stats().checks == 1
+
+
+def test_killed_idle_connections_are_replaced_before_any_query(
+    pool_of: PoolOf, server: Server
+) -> None:
+    """Where a ``min_size`` says that there are to be some: the background thread sees to it."""
+    pool = pool_of(max_size=4, min_size=3)
+    ask()
+    connection.close()
+    pool.maintain()
+    dead = server.backends()
+    assert (len(dead), pool.stats().idle) == (3, 3)
+    checkouts = pool.stats().checkouts
+    server.kill()
+    pool.maintain()
+    stats = pool.stats()
+    assert (stats.size, stats.idle, stats.checkouts) == (3, 3, checkouts)
+    assert (sum(stats.closed.values()), stats.opened) == (3, 6)
+    living = server.backends()
+    assert (len(living), living & dead) == (3, set())
+    assert ask() in living
+    assert pool.stats().opened == 6

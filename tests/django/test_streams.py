@@ -25,7 +25,7 @@ from django_connmgr.middleware import UnitOfWorkMiddleware
 from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
-from .threads import ask, in_threads
+from .threads import ask, in_threads, taken
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def two(pool_of: PoolOf) -> Pool:
 
 
 def leased(pool: Pool) -> int:
-    return pool.stats().leased
+    return taken(pool)
 
 
 def serve(path: str, **environ: Any) -> Any:
@@ -105,7 +105,7 @@ def test_nothing_is_leased_when_a_stream_is_closed_half_way(two: Pool) -> None:
 
 
 def open_both(pool: Pool) -> None:
-    """Whoever comes now need not wait for what somebody else may return sooner than it opens."""
+    """The next thread need not wait for what another may return sooner than it opens."""
     both = threading.Barrier(2, timeout=30)
 
     def hold() -> None:

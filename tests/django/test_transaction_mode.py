@@ -23,7 +23,7 @@ from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
 from .test_holds import SHORT, query_then_wait, wait
-from .threads import ask
+from .threads import ask, taken
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def pool(pool_of: PoolOf) -> Pool:
 
 
 def leased() -> int:
-    return pools["default"].stats().leased
+    return taken(pools["default"])
 
 
 def test_threads_that_wait_for_something_else_hold_nothing(pool_of: PoolOf) -> None:
     pool = pool_of(max_size=2, release="transaction", reclaim=False, timeout=SHORT)
     assert query_then_wait(wait) == [1] * 6
-    assert (pool.stats().reclaimed, pool.stats().timeouts, pool.stats().leased) == (0, 0, 0)
+    assert (pool.stats().reclaimed, pool.stats().timeouts, taken(pool)) == (0, 0, 0)
 
 
 def test_a_query_gives_back(pool: Pool) -> None:

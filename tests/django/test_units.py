@@ -21,15 +21,15 @@ from django_connmgr import (
     unit_of_work,
     with_connection,
 )
-from django_connmgr.units.current import current_unit
 from django_connmgr.signals import unit_finished, unit_started
+from django_connmgr.units.current import current_unit
 
 from .conftest import Pool
-from .threads import ask, in_a_thread, in_threads
+from .threads import ask, in_a_thread, in_threads, taken
 
 
 class Worker:
-    """A thread that works on the unit of work of whoever made it, step by step."""
+    """A thread that works on the unit of work of the thread that made it, step by step."""
 
     def __init__(self) -> None:
         self._steps: list[Callable[[], Any]] = []
@@ -79,8 +79,7 @@ def worker_here() -> Iterator[Callable[[], Worker]]:
 
 def leased(pool: Pool) -> int:
     """Connections that are in use, kept, or warm for a unit of work."""
-    stats = pool.stats()
-    return stats.leased + stats.warm
+    return taken(pool)
 
 
 def test_the_end_releases(pool: Pool) -> None:
@@ -293,14 +292,14 @@ def test_what_is_leased_while_the_unit_ends_is_not_forgotten(
         worker = worker_here()
         held: list[Any] = []
 
-        class Slow(dict[int, Any]):
-            """Lets the end of the unit look at its leases just before another is added."""
+        class Slow(dict[Any, Any]):
+            """Lets the end of the unit look at its slots just before another is added."""
 
-            def __setitem__(self, key: int, value: Any) -> None:
+            def __setitem__(self, key: Any, value: Any) -> None:
                 held.append(unit.end())
                 super().__setitem__(key, value)
 
-        unit._leases = Slow()
+        unit.slots = Slow()
         worker.do(ask)
     assert held == [0]
     assert leased(pool) == 0
@@ -477,7 +476,7 @@ def test_a_long_unit_does_not_collect_what_it_released(pool: Pool) -> None:
         for _ in range(200):
             ask()
             release_connection()
-        assert len(unit._leases) <= 64
+        assert len(unit.slots) == 0
         assert unit.counts == {"default": 200}
 
 

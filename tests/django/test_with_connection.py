@@ -19,15 +19,15 @@ from django_connmgr import (
 )
 
 from .conftest import Pool, PoolOf
-from .threads import ask, in_a_thread
+from .threads import ask, in_a_thread, taken
 
 
 def test_a_block_yields_the_threads_wrapper_and_gives_back(pool: Pool) -> None:
     with with_connection() as wrapper:
         assert wrapper is connections["default"]
         assert wrapper.connection is not None
-        assert pool.stats().leased == 1
-    assert (connection.connection, pool.stats().idle) == (None, 1)
+        assert taken(pool) == 1
+    assert (connection.connection, pool.stats().idle, taken(pool)) == (None, 1, 0)
 
 
 def test_only_the_outermost_block_gives_back(pool: Pool) -> None:
@@ -35,23 +35,25 @@ def test_only_the_outermost_block_gives_back(pool: Pool) -> None:
         backend = ask()
         with with_connection(), with_connection():
             pass
-        assert (ask(), pool.stats().leased) == (backend, 1)
-    assert pool.stats().leased == 0
+        assert (ask(), taken(pool)) == (backend, 1)
+    assert taken(pool) == 0
 
 
 def test_what_was_leased_before_a_block_stays_leased_after_it(pool: Pool) -> None:
+    lease_connection()
     backend = ask()
     with with_connection():
         pass
-    assert (ask(), pool.stats().leased, pool.stats().checkouts) == (backend, 1, 1)
+    assert pool.stats().leased == 1
+    assert (ask(), taken(pool), pool.stats().checkouts) == (backend, 1, 1)
 
 
 def test_a_lease_taken_by_hand_inside_a_block_outlives_it(pool: Pool) -> None:
     with with_connection():
         assert lease_connection() is connections["default"]
-    assert pool.stats().leased == 1
+    assert taken(pool) == 1
     assert release_connection() is True
-    assert (pool.stats().leased, release_connection()) == (0, False)
+    assert (taken(pool), release_connection()) == (0, False)
 
 
 def test_nothing_is_released_inside_a_block(pool: Pool) -> None:
@@ -81,14 +83,14 @@ def test_a_transaction_that_a_block_was_left_with_is_rolled_back(pool: Pool) -> 
     with with_connection():
         transaction.set_autocommit(False)
         ask()
-    assert (pool.stats().leased, connection.connection) == (0, None)
+    assert (taken(pool), connection.connection) == (0, None)
     assert connection.get_autocommit()
 
 
 def test_an_error_in_a_block_gives_back_and_comes_through(pool: Pool) -> None:
     with pytest.raises(KeyError), with_connection():
         raise KeyError
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
 def test_a_block_survives_a_close_within(pool: Pool) -> None:
@@ -96,7 +98,7 @@ def test_a_block_survives_a_close_within(pool: Pool) -> None:
         ask()
         connection.close()
         ask()
-    assert pool.stats().leased == 0
+    assert taken(pool) == 0
 
 
 def test_release_connections_counts_every_alias(pool_of: PoolOf) -> None:
@@ -104,11 +106,12 @@ def test_release_connections_counts_every_alias(pool_of: PoolOf) -> None:
     for alias in ("default", "second", "file"):
         lease_connection(alias)
     assert release_connections() == 3
-    assert [pool.stats().leased for pool in made] == [0, 0, 0]
+    assert [taken(pool) for pool in made] == [0, 0, 0]
 
 
 def test_a_timeout_of_its_own_replaces_the_pools(pool_of: PoolOf) -> None:
     pool = pool_of(max_size=1, timeout=50, reclaim=False)
+    lease_connection()
     backend = ask()
 
     def wait() -> None:
@@ -123,6 +126,13 @@ def test_a_timeout_of_its_own_replaces_the_pools(pool_of: PoolOf) -> None:
         assert ask() == backend
 
 
+def test_without_reclaiming_it_is_said_for_whom_the_warm_ones_are(pool_of: PoolOf) -> None:
+    pool_of(max_size=1, timeout=0.01, reclaim=False)
+    ask()
+    with pytest.raises(PoolTimeout, match=r"(?s)\b1 warm\b.*\n  thread 'MainThread' \(alive\)"):
+        in_a_thread(ask)
+
+
 def test_after_a_timeout_the_block_is_not_open(pool_of: PoolOf) -> None:
     pool_of(max_size=1, timeout=0.01, reclaim=False)
     ask()
@@ -130,7 +140,7 @@ def test_after_a_timeout_the_block_is_not_open(pool_of: PoolOf) -> None:
     def wait_then_look() -> Any:
         with pytest.raises(PoolTimeout), with_connection():
             pass
-        return connections["default"]._block_depth, release_connection()
+        return connections["default"].borrower.depth, release_connection()  # type: ignore[attr-defined]
 
     assert in_a_thread(wait_then_look) == (0, False)
 
@@ -139,12 +149,12 @@ def test_a_decorated_function_holds_one_connection_for_its_length(pool: Pool) ->
     @with_connection()
     def work(depth: int) -> int:
         """Says something about it."""
-        assert pool.stats().leased == 1
+        assert taken(pool) == 1
         return work(depth - 1) if depth else ask()
 
     assert work(3) == in_a_thread(lambda: work(0))
     assert (work.__name__, work.__doc__) == ("work", "Says something about it.")
-    assert (pool.stats().leased, pool.stats().checkouts) == (0, 2)
+    assert (taken(pool), pool.stats().checkouts) == (0, 2)
 
 
 @pytest.mark.parametrize("decorator", [with_connection, unit_of_work])

@@ -8,6 +8,8 @@ from typing import Any
 
 from django.db import connections
 
+from django_connmgr._pool.pool import ConnectionPool
+
 
 def in_threads(count: int, function: Callable[[], Any], *, timeout: float = 30) -> list[Any]:
     """Run it in that many new threads at once; returns what they returned, in any order."""
@@ -34,6 +36,12 @@ def in_threads(count: int, function: Callable[[], Any], *, timeout: float = 30) 
 def in_a_thread(function: Callable[[], Any]) -> Any:
     """Run it in a new thread, and return what it returned."""
     return in_threads(1, function)[0]
+
+
+def taken(pool: ConnectionPool[Any]) -> int:
+    """How many of its connections are leased, or warm for who used them last."""
+    stats = pool.stats()
+    return stats.leased + stats.warm
 
 
 def ask(sql: str = "SELECT pg_backend_pid()", *, using: str = "default") -> Any:

@@ -17,14 +17,14 @@ from django.http import (
 )
 from django.urls import path
 
-from django_connmgr import lease_connection, pools, with_connection
+from django_connmgr import lease_connection, pools, released, with_connection
 from testproject.shop.models import Customer
 
-from .threads import ask
+from .threads import ask, taken
 
 
 def backend(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"backend": ask(), "leased": pools["default"].stats().leased})
+    return JsonResponse({"backend": ask(), "leased": taken(pools["default"])})
 
 
 def broken(request: HttpRequest) -> HttpResponse:
@@ -46,7 +46,13 @@ def decorated(request: HttpRequest) -> HttpResponse:
 @with_connection()
 async def decorated_async(request: HttpRequest) -> HttpResponse:
     name = await Customer.objects.acreate(name="asynchronous")
-    return JsonResponse({"leased": pools["default"].stats().leased, "id": name.pk})
+    return JsonResponse({"leased": taken(pools["default"]), "id": name.pk})
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    with released():
+        pass
+    return JsonResponse({"names": list(Customer.objects.values_list("name", flat=True))})
 
 
 # Streams. Each line says what is leased before a query of the stream's own, and after it.
@@ -59,7 +65,7 @@ def look_and_ask() -> str:
 
 
 def leased() -> int:
-    return pools["default"].stats().leased
+    return taken(pools["default"])
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
@@ -107,5 +113,6 @@ urlpatterns = [
     path("broken/", broken),
     path("forgetful/", forgetful),
     path("decorated/", decorated),
+    path("released/", slow),
     path("decorated-async/", decorated_async),
 ]

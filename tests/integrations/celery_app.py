@@ -48,9 +48,18 @@ def note_hook(signal: Any, sender: Task, **kwargs: Any) -> None:
 
 
 def note_unit(unit: Any, **kwargs: Any) -> None:
-    """What this thread still holds after the unit, as Django sees it."""
-    mine = [w.alias for w in connections.all(initialized_only=True) if w.connection is not None]
+    """What this thread still has after the unit: leased, or warm for it."""
+    mine = [
+        wrapper.alias
+        for wrapper in connections.all(initialized_only=True)
+        if wrapper.connection is not None or is_warm(wrapper.borrower.warm)
+    ]
     note({"unit": unit.name, "used": unit.counts, "kept": mine})
+
+
+def is_warm(slot: Any) -> bool:
+    owner = None if slot is None else slot.owner
+    return owner is not None and owner.ident == threading.get_ident()
 
 
 def note(what: dict[str, Any]) -> None:
@@ -142,7 +151,9 @@ def call_in_place() -> list[object]:
 
 @app.task
 def report() -> dict[str, Any]:
-    """The pools of this process. Leases nothing."""
+    """What the pools of this process have leased, or warm. Leases nothing."""
     from django_connmgr import pools
 
-    return {"process": os.getpid(), "pools": {alias: repr(pools[alias]) for alias in ALIASES}}
+    numbers = {alias: pools[alias].stats() for alias in ALIASES}
+    taken = {alias: stats.leased + stats.warm for alias, stats in numbers.items()}
+    return {"process": os.getpid(), "pools": taken}

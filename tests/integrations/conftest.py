@@ -143,10 +143,10 @@ class Worker:
         log = self.cluster.log.read_text(errors="replace")
         return log.count(f"application_name={self.name}\n")
 
-    def reports(self) -> dict[int, dict[str, str]]:
+    def reports(self) -> dict[int, dict[str, int]]:
         """The pools of every process that runs tasks, by its id."""
         processes = self.concurrency if self.kind == "prefork" else 1
-        reports: dict[int, dict[str, str]] = {}
+        reports: dict[int, dict[str, int]] = {}
 
         def has_all() -> bool:
             results = [self.send("report") for _ in range(2 * processes)]

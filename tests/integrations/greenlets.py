@@ -17,7 +17,7 @@ django.setup()
 
 from django.db import connection, transaction
 
-from django_connmgr import PoolTimeout, pools, unit_of_work, with_connection
+from django_connmgr import PoolTimeout, lease_connection, pools, unit_of_work, with_connection
 
 pool = pools["default"]
 
@@ -38,7 +38,7 @@ def queues_behind_an_exhausted_pool() -> Any:
 
 
 def ends_without_a_release() -> Any:
-    spawn(query, 2)
+    spawn(lease_connection, 2)
     while pool.stats().leased:  # gevent clears a greenlet's locals in its hub, soon.
         gevent.sleep(0)
     return repr(pool)

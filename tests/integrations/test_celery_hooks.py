@@ -66,6 +66,7 @@ def test_a_receiver_that_queries_after_the_task_is_inside_its_unit(
         "<ConnectionPool 'default' open: size=1/4 "
         "connecting=0 idle=1 leased=0 maintenance=0 waiting=0>"
     )
+    assert pools["default"].stats().warm == 0
 
 
 def test_an_eager_task_in_a_transaction_touches_nothing(
@@ -76,6 +77,7 @@ def test_an_eager_task_in_a_transaction_touches_nothing(
     with transaction.atomic():
         query()
         leased = connections["default"].connection
+        assert leased is not None
         task.apply_async(link=task.si())
         assert connections["default"].connection is leased
     assert finished == []

@@ -53,9 +53,7 @@ def assert_nothing_is_leased(worker: Worker) -> None:
     assert [unit for unit in worker.notes("unit") if unit["kept"]] == []
 
     def is_quiet() -> bool:
-        return all(
-            "leased=0" in pool for pools in worker.reports().values() for pool in pools.values()
-        )
+        return not any(taken for pools in worker.reports().values() for taken in pools.values())
 
     eventually(is_quiet, "A connection is still leased.")
 

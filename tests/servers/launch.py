@@ -288,7 +288,7 @@ class WebServer:
             stats = self.stats()
             settled[stats["pid"]] = stats
             return len(settled) == self.kind.workers and not any(
-                numbers["leased"] + numbers["connecting"] + numbers["maintenance"]
+                numbers["leased"] + numbers["warm"] + numbers["connecting"] + numbers["maintenance"]
                 for numbers in settled.values()
             )
 

@@ -15,11 +15,11 @@ import time
 
 import pytest
 
-from django_connmgr import PoolTimeout, TooManyRequests
 from django_connmgr._pool.driver import ConnectionState
+from django_connmgr._pool.errors import PoolTimeout, TooManyRequests
+from django_connmgr._pool.lease import Lease
 from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.pool import ConnectionPool
-from django_connmgr._pool.slot import Lease
 from django_connmgr.testing import FakeConnection, FakeDriver, ServerFull
 
 SECONDS = float(
@@ -29,6 +29,7 @@ SEED = int(os.environ.get("CONNMGR_TEST_STRESS_SEED") or random.SystemRandom().r
 
 THREADS = 50
 MOST = 8
+LEAST = 2
 
 Pool = ConnectionPool[FakeConnection]
 
@@ -98,7 +99,7 @@ class Users:
 
     def _act(self, choices: random.Random) -> bool:
         """One thing; false if the thread is to die now."""
-        lease = self._pool.checkout(timeout=choices.choice((0, 0.001, 0.01, 0.5, 5)))
+        lease = self._pool.acquire(timeout=choices.choice((0, 0.001, 0.01, 0.5, 5)))
         self._use(lease, choices)
         chance = choices.random()
         if chance < 0.03:
@@ -117,7 +118,7 @@ class Users:
             elif chance < 0.17:
                 lease.connection.state = ConnectionState.UNUSABLE
             connection = lease.connection
-            lease.release()
+            lease.release(is_warm=choices.random() < 0.5)
             if chance > 0.98:
                 connection.kill()
         return True
@@ -136,7 +137,7 @@ class Users:
 
 
 class Steering:
-    """Somebody who turns every knob, and looks at the numbers all the time."""
+    """A thread that turns every knob, and looks at the numbers all the time."""
 
     def __init__(self, pool: Pool, end: float) -> None:
         self._pool = pool
@@ -153,7 +154,8 @@ class Steering:
                 if chance < 0.05:
                     self._pool.recycle()
                 elif chance < 0.10:
-                    self._pool.resize(choices.randint(1, MOST))
+                    size = choices.randint(1, MOST)
+                    self._pool.resize(size, min_size=min(size, LEAST))
                 elif chance < 0.13:
                     self._pool.suspend()
                     time.sleep(choices.random() * 0.005)
@@ -194,7 +196,7 @@ def test_random_actions_of_many_threads_leave_the_pool_whole(
     server = Server(SEED)
     limits = Limits(
         max_size=MOST,
-        min_size=2,
+        min_size=LEAST,
         max_connecting=3,
         max_waiting=40,
         max_idle=0.05,
@@ -212,7 +214,7 @@ def test_random_actions_of_many_threads_leave_the_pool_whole(
     del users._lingering
     gc.collect()
 
-    pool.resize(MOST)
+    pool.resize(MOST, min_size=LEAST)
     server.driver.on_connect = lambda: None
     end = time.monotonic() + 10
     while not _is_at_rest(pool) and time.monotonic() < end:
@@ -220,7 +222,7 @@ def test_random_actions_of_many_threads_leave_the_pool_whole(
     stats = pool.stats()
     assert (stats.leased, stats.connecting, stats.waiting) == (0, 0, 0), f"seed {SEED}"
     # Whatever is left works, and all of it can be had at once.
-    leases = [pool.checkout(timeout=5) for _ in range(MOST)]
+    leases = [pool.acquire(timeout=5) for _ in range(MOST)]
     assert pool.stats().leased == MOST
     assert {lease.connection for lease in leases} == set(server.driver.open())
     assert server.driver.most_open <= MOST

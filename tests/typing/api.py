@@ -44,6 +44,7 @@ number: int = view("Ada")
 leased: BaseDatabaseWrapper = lease_connection()
 count: int = release_connections()
 size: int = pools["default"].stats().size
+owner: str = pools["default"].leases(stacks=True)[0].owner
 
 
 @unit_of_work("nightly")

@@ -42,8 +42,7 @@ def make_pool(driver: FakeDriver, clock: ManualClock) -> Iterator[MakePool]:
     pools: list[Pool] = []
 
     def make(**limits: Any) -> Pool:
-        # First come first served, so that tests say who is next.
-        settings = {"reap_interval": 0.0, "fair_after": 0.0, **limits}
+        settings = {"reap_interval": 0.0, **limits}
         pool = ConnectionPool("test", driver, Limits(**settings), clock=clock)
         pools.append(pool)
         return pool
@@ -51,7 +50,7 @@ def make_pool(driver: FakeDriver, clock: ManualClock) -> Iterator[MakePool]:
     yield make
     gc.collect()  # So that the finalisers of what is unreachable have run.
     for pool in pools:
-        assert set(picture(pool)) <= {"idle"}
+        assert set(picture(pool)) <= {"idle", "warm"}
         pool.close()
         assert picture(pool) == {}
     assert driver.open() == []

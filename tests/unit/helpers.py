@@ -8,6 +8,7 @@ from typing import Any
 
 from django_connmgr._pool.clock import Bell
 from django_connmgr._pool.pool import ConnectionPool
+from django_connmgr._pool.scope import Scope
 from django_connmgr.testing import FakeConnection, ManualClock
 
 Pool = ConnectionPool[FakeConnection]
@@ -48,60 +49,100 @@ class Worker:
         return value
 
 
-def borrow(pool: Pool, timeout: float | None = None) -> FakeConnection:
-    """Check out and release; returns what it had."""
-    lease = pool.checkout(timeout)
+def borrow(
+    pool: Pool,
+    timeout: float | None = None,
+    *,
+    is_warm: bool = False,
+    scope: Scope | None = None,
+) -> FakeConnection:
+    """Acquire and release; returns what it had."""
+    lease = pool.acquire(timeout, scope=scope)
     connection = lease.connection
-    lease.release()
+    lease.release(is_warm=is_warm)
     return connection
 
 
-class Borrower(Worker):
-    """A thread that checks a connection out and holds it until it is told to give it back."""
+def fill(pool: Pool, count: int) -> list[FakeConnection]:
+    """Leave ``count`` cold connections behind, the longest idle one first."""
+    leases = [pool.acquire() for _ in range(count)]
+    connections = [lease.connection for lease in leases]
+    for lease in leases:
+        lease.release()
+    return connections
 
-    def __init__(self, pool: Pool, timeout: float | None = None) -> None:
+
+class Borrower(Worker):
+    """A thread that acquires a connection and holds it until it is told to give it back."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        timeout: float | None = None,
+        *,
+        is_warm: bool = False,
+        scope: Scope | None = None,
+        name: str = "borrower",
+    ) -> None:
         self._served = threading.Event()
+        self._may_release = threading.Event()
+        self._released = threading.Event()
         self._may_end = threading.Event()
         self._connection: FakeConnection | None = None
-        super().__init__(lambda: self._borrow(pool, timeout), "borrower")
+        super().__init__(lambda: self._borrow(pool, timeout, scope, is_warm=is_warm), name)
 
-    def _borrow(self, pool: Pool, timeout: float | None) -> None:
+    def _borrow(
+        self, pool: Pool, timeout: float | None, scope: Scope | None, *, is_warm: bool
+    ) -> None:
         try:
-            lease = pool.checkout(timeout)
+            lease = pool.acquire(timeout, scope=scope)
             self._connection = lease.connection
         finally:
             self._served.set()
+        assert self._may_release.wait(PATIENCE)
+        lease.release(is_warm=is_warm)
+        self._released.set()
         assert self._may_end.wait(PATIENCE)
-        lease.release()
 
     def await_served(self) -> FakeConnection:
         assert self._served.wait(PATIENCE), "was never served"
         if self._connection is None:
+            self._may_end.set()
             self.result()
         assert self._connection is not None
         return self._connection
 
-    def give_back(self) -> None:
-        """Wait until it is served, and for the release after that."""
+    def release(self) -> None:
+        """Have it release what it has, and live on."""
         self.await_served()
+        self._may_release.set()
+        assert self._released.wait(PATIENCE)
+
+    def give_back(self) -> None:
+        """Wait until it is served, for the release after that, and for its end."""
+        self.await_served()
+        self._may_release.set()
         self._may_end.set()
         self.result()
 
 
 def picture(pool: Pool) -> dict[str, int]:
-    """Where the pool's slots are, and how many wait: ``{"idle": 1, "leased": 2}``."""
+    """Where the pool's slots are, and how many wait: ``{"idle": 2, "warm": 1, "leased": 2}``.
+
+    ``warm`` is how many of the idle ones are.
+    """
     stats = pool.stats()
     numbers = {
         state: getattr(stats, state)
-        for state in ("connecting", "idle", "leased", "maintenance", "waiting")
+        for state in ("connecting", "idle", "warm", "leased", "maintenance", "waiting")
         if getattr(stats, state)
     }
-    assert stats.size == sum(numbers.values()) - stats.waiting
+    assert stats.size == sum(numbers.values()) - stats.waiting - stats.warm
     return numbers
 
 
 class ScriptedClock(ManualClock):
-    """A clock that, when somebody comes to wait, does the next step of ``script`` first.
+    """A clock that, when a thread comes to wait, does the next step of ``script`` first.
 
     After the last step a wait returns at once, like one that ended without a ring.
     """
@@ -119,19 +160,24 @@ class ScriptedClock(ManualClock):
 
 
 class ScriptedLock:
-    """Takes the place of a pool's lock and does ``before[n]`` right before its nth taking."""
+    """Takes the place of a pool's lock and does ``before[n]`` right before its nth taking.
 
-    def __init__(self, pool: Pool, before: dict[int, Callable[[], None]]) -> None:
-        self._inner = pool._lock
-        self._before = before
-        self._takings = 0
+    What a step itself does with the pool does not count. ``takings`` is how often the lock was
+    taken.
+    """
+
+    def __init__(self, pool: Pool, before: dict[int, Callable[[], object]] | None = None) -> None:
+        lock: Any = pool._lock
+        self._inner = lock._inner if isinstance(lock, ScriptedLock) else lock
+        self._before = before or {}
+        self.takings = 0
         self._is_busy = False
-        pool._lock = self  # type: ignore[assignment]
+        pool._lock = pool._core.lock = self  # type: ignore[assignment]
 
     def __enter__(self) -> None:
         if not self._is_busy:
-            self._takings += 1
-            step = self._before.pop(self._takings, None)
+            self.takings += 1
+            step = self._before.pop(self.takings, None)
             if step is not None:
                 self._is_busy = True
                 try:

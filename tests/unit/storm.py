@@ -1,4 +1,4 @@
-"""Signals that raise at random moments of borrowing, for a second. Run by ``test_faults.py``."""
+"""Signals that raise at random moments, for a second. Run by ``test_interruptions.py``."""
 
 from __future__ import annotations
 
@@ -45,11 +45,19 @@ def let_faults_pass(unraisable: Any) -> None:
 def borrow_until_struck(pool: ConnectionPool[FakeConnection], end: float) -> None:
     while time.monotonic() < end:
         arm(random.randint(1, 2))
-        lease = pool.checkout()
+        lease = pool.acquire()
+        slot = lease.slot
         if random.random() < 0.1:
             lease.discard()
-        else:
-            lease.release()
+            continue
+        lease.release(is_warm=random.random() < 0.5)
+        retaken = pool.retake(slot)
+        if retaken is not None:
+            pool.keep(retaken)
+            pool.use(retaken)
+            pool.rest(retaken)
+            if random.random() < 0.5:
+                pool.cool(slot)
 
 
 def main() -> None:
@@ -73,7 +81,7 @@ def main() -> None:
     arm(0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     gc.collect()
-    pool.checkout().release()
+    pool.acquire().release()
     stats = pool.stats()
     assert (stats.size, stats.idle, stats.waiting) == (1, 1, 0), stats
     assert strikes > 10, strikes

@@ -6,8 +6,10 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,33 +18,58 @@ import django_connmgr
 PACKAGE = Path(django_connmgr.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-#: A room, and the rooms that it may enter, besides itself.
-MAY_ENTER = {
-    "exceptions": set(),
-    "_pool": {"exceptions"},
-    "conf": {"_pool", "exceptions"},
-    "_registry": {"_pool", "exceptions"},
-    "_current": {"_pool"},
-    "backends": {"_current", "_registry", "conf", "_pool", "exceptions"},
-    "connections": {"backends", "_registry", "_pool", "exceptions"},
+#: A room, and the rooms that it may enter, besides itself. ``DESIGN.md`` draws them.
+MAY_ENTER: dict[str, set[str]] = {
+    "_pool": set(),
+    "block": set(),
     "signals": set(),
-    "work": {"connections", "backends", "signals", "_current", "_registry", "_pool", "exceptions"},
-    "middleware": {"work"},
-    "integrations": {"work", "connections", "exceptions"},
+    "exceptions": {"_pool"},
+    "conf": {"_pool"},
+    "registry": {"_pool"},
+    "units": {"_pool", "block", "signals"},
+    "backends": {"units", "registry", "conf", "exceptions", "_pool"},
+    "api": {"block", "units", "_pool"},
+    "middleware": {"units"},
+    "integrations": {"units"},
     "checks": {"backends", "conf"},
-    "apps": {"checks", "work", "integrations"},
-    "management": {"connections", "work", "_registry", "_pool", "exceptions"},
-    "testing": {"_pool", "exceptions"},
-    "__init__": {"backends", "connections", "work", "exceptions"},
+    "apps": {"checks", "units", "integrations"},
+    "management": {"api", "_pool"},
+    "testing": {"_pool"},
+    "__init__": {"api", "backends", "exceptions", "units"},
 }
 
+#: The most lines of the heart, of all, and of one function or class.
+MOST_IN_THE_POOL = 3_000
+MOST_IN_ALL = 6_850
+MOST_IN_A_FUNCTION = 40
+#: As many classes of ours a class may stand on; drivers and engines one more.
+MOST_BELOW = 1
 
-def room_of(parts: tuple[str, ...]) -> str:
-    return parts[0] if parts else "__init__"
+#: Where methods may need the lock: in the class that it guards, and in helpers of it.
+UNDER_THE_LOCK = {"state.py", "view.py", "maintenance.py", "growth.py"}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def name_of(path: Path) -> tuple[str, ...]:
+    """The parts of a file's name as a module, without the package's; the package is ``()``."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+Node = TypeVar("Node")
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def room_of(name: tuple[str, ...]) -> str:
+    return name[0] if name else "__init__"
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, ...]]:
-    """Modules that ``path`` imports, wherever in the file, as parts of their full names."""
+    """Full names of what a file imports, anywhere in it, also for type checkers only."""
     here = ("django_connmgr", *path.relative_to(PACKAGE).with_suffix("").parts)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -55,93 +82,217 @@ def imports_of(path: Path) -> Iterator[tuple[str, ...]]:
                 yield (*module, alias.name)
 
 
-def own_imports(path: Path) -> set[tuple[str, ...]]:
-    """What ``path`` imports of this package, without the package's name."""
-    found = {name[1:] for name in imports_of(path) if name[0] == "django_connmgr"}
-    return {name for name in found if name}
+def targets_of(path: Path) -> set[tuple[str, ...]]:
+    """Files of ours that a file imports, as names of modules."""
+    found = set()
+    for first, *name in imports_of(path):
+        if first == "django_connmgr":
+            # The longest beginning that is a file: the rest is a name in it.
+            while tuple(name) not in MODULES:
+                name.pop()
+            found.add(tuple(name))
+    return found - {name_of(path)}
 
 
-def relative(path: Path) -> str:
-    return path.relative_to(PACKAGE).as_posix()
-
-
-def own_room(path: Path) -> str:
-    return room_of(path.relative_to(PACKAGE).with_suffix("").parts)
+# Rooms
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_each_room_enters_only_those_below_it(path: Path) -> None:
-    room = own_room(path)
+    room = room_of(name_of(path))
     assert room in MAY_ENTER, f"{relative(path)} stands in a room that has no place yet."
-    assert {room_of(name) for name in own_imports(path)} <= {room, *MAY_ENTER[room]}
+    assert {room_of(name) for name in targets_of(path)} <= {room, *MAY_ENTER[room]}
 
 
-def test_the_rooms_have_no_cycle() -> None:
+def test_the_rooms_have_no_circle() -> None:
     """The table above is an order: each room enters only rooms that were built before."""
-    built: set[str] = set()
-    rooms = dict(MAY_ENTER)
-    while rooms:
-        ready = {room for room, others in rooms.items() if others <= built}
-        assert ready, f"a cycle among {sorted(rooms)}"
-        built |= ready
-        rooms = {room: others for room, others in rooms.items() if room not in ready}
+    assert circle_in(MAY_ENTER) == set()
 
 
 def test_no_file_imports_another_in_a_circle() -> None:
-    """But for imports that only type checkers make."""
-    modules = {path.relative_to(PACKAGE).with_suffix("").parts: path for path in FILES}
-    graph = {
-        name: {target for target in _targets(path, modules) if target != name}
-        for name, path in modules.items()
-    }
-    while graph:
-        leaves = {name for name, targets in graph.items() if not targets & graph.keys()}
-        assert leaves, f"a circle among {sorted(graph)}"
-        graph = {name: targets for name, targets in graph.items() if name not in leaves}
+    """Imports for type checkers are arrows too, and so are those inside functions."""
+    assert circle_in({name: targets_of(path) for name, path in MODULES.items()}) == set()
 
 
-def _targets(path: Path, modules: dict[tuple[str, ...], Path]) -> Iterator[tuple[str, ...]]:
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = [ast.Pass()]
-    here = ("django_connmgr", *path.relative_to(PACKAGE).with_suffix("").parts)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            module = (*here[1 : len(here) - node.level], *(node.module or "").split("."))
-            module = tuple(part for part in module if part)
-            for alias in node.names:
-                for name in ((*module, alias.name), module):
-                    if name in modules:
-                        yield name
-                        break
+def circle_in(graph: dict[Node, set[Node]]) -> set[Node]:
+    """What is left of a graph when what leads nowhere is taken away, again and again."""
+    graph = dict(graph)
+    while leaves := {node for node, targets in graph.items() if not targets & graph.keys()}:
+        graph = {node: targets for node, targets in graph.items() if node not in leaves}
+    return set(graph)
 
 
-def test_the_engine_room_needs_nothing_but_the_standard_library() -> None:
+def test_an_integration_imports_no_other() -> None:
+    """A star: one file per task runner or server."""
+    for path in (PACKAGE / "integrations").glob("*.py"):
+        if path.stem != "__init__":
+            assert {name for name in targets_of(path) if name[0] == "integrations"} == set()
+
+
+def test_nothing_imports_what_is_for_tests() -> None:
+    assert [relative(path) for path in FILES if ("testing",) in targets_of(path)] == []
+
+
+# The heart
+
+
+def test_the_pool_imports_nothing_but_the_standard_library_and_itself() -> None:
     strangers = {
-        (relative(path), name[0])
+        (relative(path), ".".join(name))
         for path in (PACKAGE / "_pool").glob("*.py")
         for name in imports_of(path)
-        if name[0] not in sys.stdlib_module_names and name[0] != "django_connmgr"
+        if name[0] not in sys.stdlib_module_names and name[:2] != ("django_connmgr", "_pool")
     }
     assert strangers == set()
 
 
-def test_nothing_imports_what_is_for_tests() -> None:
-    assert [relative(path) for path in FILES if ("testing",) in own_imports(path)] == []
-    assert not any(name[0] == "testing" for path in FILES for name in own_imports(path))
+def test_the_pool_works_where_there_is_no_django() -> None:
+    code = f"""
+        import sys, types
+
+        package = types.ModuleType("django_connmgr")
+        package.__path__ = [{str(PACKAGE)!r}]
+        sys.modules["django_connmgr"] = package
+        sys.modules["django"] = sys.modules["asgiref"] = None
+
+        from django_connmgr._pool.pool import ConnectionPool
+        from django_connmgr._pool.limits import Limits
+        from django_connmgr.testing import FakeDriver
+
+        pool = ConnectionPool("bare", FakeDriver(), Limits(reap_interval=0))
+        pool.acquire().release()
+        print(pool)
+    """
+    assert in_new_process(code).startswith("<ConnectionPool 'bare' open: size=1/5 ")
+
+
+def test_methods_that_need_the_lock_live_with_what_it_guards() -> None:
+    elsewhere = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            needs_lock = isinstance(node, ast.FunctionDef) and node.name.endswith("_locked")
+            if needs_lock and (path.parent.name != "_pool" or path.name not in UNDER_THE_LOCK):
+                elsewhere.add((relative(path), node.name))
+    assert elsewhere == set()
+
+
+def test_what_needs_the_lock_is_called_with_it() -> None:
+    """In a ``with`` block, or in a method that needs the lock itself."""
+    unlocked = set()
+    for path in (PACKAGE / "_pool").glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef) and not function.name.endswith("_locked"):
+                unlocked |= {
+                    (path.name, function.name, called) for called in calls_without_lock(function)
+                }
+    # Right after it was made, a state is nobody else's yet.
+    assert unlocked == {("state.py", "__init__", "set_limits_locked")}
+
+
+def calls_without_lock(node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.With) and any(
+            ast.unparse(item.context_expr).rpartition(".")[2] in {"lock", "_lock"}
+            for item in child.items
+        ):
+            continue
+        if isinstance(child, ast.Call):
+            called = ast.unparse(child.func).rpartition(".")[2]
+            if called.endswith("_locked"):
+                yield called
+        yield from calls_without_lock(child)
+
+
+# Sizes
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
-def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+def test_no_function_is_longer_than_a_screen(path: Path) -> None:
+    long = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > MOST_IN_A_FUNCTION
+    }
+    assert long == {}
+
+
+def lines_of(paths: list[Path]) -> int:
+    return sum(len(path.read_text().splitlines()) for path in paths)
+
+
+def test_the_pool_is_small_enough_to_be_read() -> None:
+    assert lines_of(sorted((PACKAGE / "_pool").glob("*.py"))) <= MOST_IN_THE_POOL
+
+
+def test_the_package_is_small_enough_to_be_read() -> None:
+    assert lines_of(FILES) <= MOST_IN_ALL
+
+
+Class = tuple[tuple[str, ...], str]
+
+
+def classes() -> dict[Class, set[Class]]:
+    """Our classes by module and name, each with those of ours that it stands on."""
+    found: dict[Class, set[Class]] = {}
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text())
+        known = {
+            node.name: (module, node.name) for node in tree.body if isinstance(node, ast.ClassDef)
+        }
+        start = ("django_connmgr", *path.relative_to(PACKAGE).with_suffix("").parts)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                source = (*start[1 : len(start) - node.level], *(node.module or "").split("."))
+                source = tuple(part for part in source if part)
+                for alias in node.names:
+                    local = alias.asname or alias.name
+                    known.setdefault(local, (source, alias.name))
+                    known[f"{local}."] = ((*source, alias.name), "")
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                found[module, node.name] = {
+                    base for base in map(known_as(known), node.bases) if base is not None
+                }
+    return found
+
+
+def known_as(known: dict[str, Class]) -> Callable[[ast.expr], Class | None]:
+    def resolve(base: ast.expr) -> Class | None:
+        prefix, _, name = ast.unparse(base).partition("[")[0].rpartition(".")
+        if not prefix:
+            return known.get(name)
+        source, _ = known.get(f"{prefix}.", ((), ""))
+        return (source, name) if source else None
+
+    return resolve
+
+
+def test_there_are_no_towers_of_classes() -> None:
+    """Compose, don't inherit: a class cut into bases is one class in several files."""
+    bases = classes()
+
+    def height(cls: Class) -> int:
+        return max((1 + height(base) for base in bases[cls] if base in bases), default=0)
+
+    towers = {
+        f"{'.'.join(module)}.{name}": height((module, name))
+        for module, name in bases
+        if height((module, name)) > MOST_BELOW + (module[:1] == ("backends",))
+    }
+    assert towers == {}
+    assert height((("units", "unit"), "Unit")) == 1, "The imports of bases are not understood."
+
+
+# Importing
 
 
 def in_new_process(code: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     result = subprocess.run(  # noqa: PLW1510 - its output says more than an exception
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         env=environment,
         capture_output=True,
         text=True,

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import threading
+from queue import Queue
 
 import pytest
 
-from django_connmgr import PoolTimeout
-from django_connmgr._pool.line import REFUSAL_PAUSE
+from django_connmgr._pool.errors import PoolTimeout
+from django_connmgr._pool.growth import REFUSAL_PAUSE
 from django_connmgr.testing import FakeDriver, ManualClock, ServerFull
 
 from .conftest import MakePool
@@ -65,7 +66,7 @@ def test_no_more_than_max_connecting_connect_at_once(
     barrier = threading.Barrier(6)
 
     def hold() -> None:
-        lease = pool.checkout()
+        lease = pool.acquire()
         barrier.wait(PATIENCE)
         lease.release()
 
@@ -89,7 +90,7 @@ def test_who_may_not_connect_yet_takes_a_returned_connection_if_that_comes_first
     make_pool: MakePool, driver: FakeDriver, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=3, max_connecting=1)
-    lease = pool.checkout()
+    lease = pool.acquire()
     gate = Gate(driver)
     connecting = Borrower(pool)
     gate.await_entered()
@@ -110,7 +111,7 @@ def test_a_failed_connect_is_raised_at_once_as_it_is_and_frees_the_place(
     error = OSError("no route")
     driver.on_connect = lambda: fail(error)
     with pytest.raises(OSError) as caught:
-        pool.checkout()
+        pool.acquire()
     assert caught.value is error
     assert picture(pool) == {}
     assert pool.stats().connect_failures == 1
@@ -138,7 +139,7 @@ def test_a_connect_has_what_is_left_of_the_deadline(
 ) -> None:
     """One deadline over everything: the wait counts."""
     pool = make_pool(max_size=1, timeout=5)
-    lease = pool.checkout()
+    lease = pool.acquire()
     timeouts: list[float] = []
     connect = driver.connect
 
@@ -162,7 +163,7 @@ def test_with_other_connections_a_full_server_means_to_wait_for_one_of_them(
     make_pool: MakePool, driver: FakeDriver, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=2)
-    lease = pool.checkout()
+    lease = pool.acquire()
     driver.on_connect = lambda: fail(ServerFull())
     waiting = Borrower(pool)
     clock.await_waiters()
@@ -179,29 +180,54 @@ def test_without_other_connections_a_full_server_is_an_error_at_once(
     pool = make_pool(max_size=2)
     driver.on_connect = lambda: fail(ServerFull())
     with pytest.raises(ServerFull):
-        pool.checkout()
+        pool.acquire()
     assert picture(pool) == {}
 
 
-def test_others_who_only_connect_are_no_connections_to_wait_for(
-    make_pool: MakePool, driver: FakeDriver
+def test_while_another_connects_a_full_server_means_to_wait_for_that(
+    make_pool: MakePool, driver: FakeDriver, clock: ManualClock
 ) -> None:
-    """Two who are refused at once do not wait for each other."""
+    """It may get the last place of the server, and give it back."""
+    pool, gate = make_pool(max_size=2), Gate(driver)
+    borrowers = [Borrower(pool), Borrower(pool)]
+    gate.await_entered(2)
+    gate.let(ServerFull())
+    clock.await_waiters()
+    assert picture(pool) == {"connecting": 1, "waiting": 1}
+    gate.let()
+    # Which of the two was refused is the threads' luck. The return of the other serves it.
+    served: Queue[Borrower] = Queue()
+    for borrower in borrowers:
+        Worker(lambda borrower=borrower: (borrower.await_served(), served.put(borrower)))
+    for _ in borrowers:
+        served.get(timeout=PATIENCE).give_back()
+    assert (driver.most_open, len(driver.open()), picture(pool)) == (2, 1, {"idle": 1})
+
+
+def test_two_that_are_refused_at_once_do_not_wait_for_each_other(
+    make_pool: MakePool, driver: FakeDriver, clock: ManualClock
+) -> None:
+    """When the last of them fails, there is nothing to wait for: the server is asked again."""
     pool, gate = make_pool(max_size=2), Gate(driver)
     workers = [Borrower(pool) for _ in range(2)]
     gate.await_entered(2)
-    gate.let(ServerFull(), count=2)
+    gate.let(ServerFull())
+    clock.await_waiters()
+    gate.let(ServerFull())
+    gate.await_entered()
+    assert picture(pool) == {"connecting": 1}
+    gate.let(ServerFull())
     for worker in workers:
         with pytest.raises(ServerFull):
-            worker.result()
-    assert picture(pool) == {}
+            worker.await_served()
+    assert (picture(pool), pool.stats().connect_failures) == ({}, 3)
 
 
 def test_who_was_refused_by_a_full_server_goes_before_those_who_came_later(
     make_pool: MakePool, driver: FakeDriver, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=2, max_connecting=1)
-    lease = pool.checkout()
+    lease = pool.acquire()
     gate = Gate(driver)
     refused = Borrower(pool)
     gate.await_entered()
@@ -221,7 +247,7 @@ def test_a_full_server_is_not_pestered_and_is_asked_again_after_a_pause(
     make_pool: MakePool, driver: FakeDriver, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=3)
-    lease = pool.checkout()
+    lease = pool.acquire()
     driver.on_connect = lambda: fail(ServerFull())
     workers = [Borrower(pool)]
     clock.await_waiters()
@@ -240,7 +266,7 @@ def test_while_nobody_returns_a_connection_a_full_server_is_asked_again_in_time(
 ) -> None:
     """A waiter does not sleep past the moment from which the pool may grow again."""
     pool = make_pool(max_size=2)
-    lease = pool.checkout()
+    lease = pool.acquire()
     driver.on_connect = lambda: fail(ServerFull())
     sleeps: list[float] = []
 
@@ -250,7 +276,7 @@ def test_while_nobody_returns_a_connection_a_full_server_is_asked_again_in_time(
         clock._now += timeout
 
     clock.wait = sleep  # type: ignore[method-assign,assignment]
-    pool.checkout().release()
+    pool.acquire().release()
     assert sleeps == [pytest.approx(REFUSAL_PAUSE)]
     lease.release()
 
@@ -260,7 +286,7 @@ def test_without_any_connection_left_a_full_server_is_asked_again_at_once(
 ) -> None:
     """There is nothing to wait for any more."""
     pool = make_pool(max_size=2)
-    lease = pool.checkout()
+    lease = pool.acquire()
     driver.on_connect = lambda: fail(ServerFull())
     waiting = Borrower(pool)
     clock.await_waiters()
@@ -273,7 +299,7 @@ def test_a_full_server_is_chained_to_the_timeout_that_it_caused(
     make_pool: MakePool, driver: FakeDriver, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=2)
-    lease = pool.checkout()
+    lease = pool.acquire()
     driver.on_connect = lambda: fail(ServerFull("too many clients"))
     waiting = Borrower(pool)
     clock.await_waiters()

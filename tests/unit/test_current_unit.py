@@ -6,8 +6,8 @@ import asyncio
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from django_connmgr._current import find_unit
-from django_connmgr.work import on_request_finished, on_request_started
+from django_connmgr.units.current import find_unit
+from django_connmgr.units.requests import on_request_finished, on_request_started
 
 SCOPE = {"method": "GET", "path": "/"}
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from django_connmgr import PoolError
+from django_connmgr._pool.errors import PoolError
 from django_connmgr._pool.limits import Limits
+from django_connmgr._pool.owner import here
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.reaper import reaper
-from django_connmgr.registry import registry
-from django_connmgr.backends import base  # noqa: F401 - registers the hook
+from django_connmgr._pool.scope import Scope
+from django_connmgr.backends import wrapper  # noqa: F401 - registers the hook
+from django_connmgr.registry import Address, registry
 from django_connmgr.testing import FakeDriver
 
 from .helpers import PATIENCE, Borrower, Pool, Worker, borrow, picture
@@ -28,16 +30,14 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def driver() -> FakeDriver:
-    return FakeDriver()
+FORKED = Address("forked", "", "")
 
 
 @pytest.fixture
 def pool(driver: FakeDriver) -> Iterator[Pool]:
     """A pool of this process, known to the registry."""
     made: Pool = ConnectionPool("forked", driver, Limits(max_size=2, reap_interval=0))
-    registry.get_or_make("forked", "forked", made, lambda: made)
+    registry.get_or_make(FORKED, lambda: made)
     yield made
     registry.close("forked")
     assert picture(made) == {}
@@ -69,7 +69,7 @@ def test_the_child_starts_empty_and_touches_nothing_of_its_parent_s(
     pool: Pool, driver: FakeDriver
 ) -> None:
     """No inherited socket is used or shut down."""
-    lease = pool.checkout()
+    lease = pool.acquire()
     borrow(pool)
     before = picture(pool)
 
@@ -92,7 +92,7 @@ def test_the_child_starts_empty_and_touches_nothing_of_its_parent_s(
 
 
 def test_a_lease_is_lost_in_the_child_and_fine_in_the_parent(pool: Pool) -> None:
-    lease = pool.checkout()
+    lease = pool.acquire()
 
     def use() -> object:
         assert not lease.is_held()
@@ -108,11 +108,11 @@ def test_a_lease_is_lost_in_the_child_and_fine_in_the_parent(pool: Pool) -> None
 
 
 def test_a_lease_that_is_dropped_in_the_child_gives_nothing_back(pool: Pool) -> None:
-    leases = [pool.checkout()]
+    leases = [pool.acquire()]
 
     def drop() -> object:
         leases.clear()
-        return pool.has_orphans(), borrow(pool) is not None, picture(pool)
+        return pool.has_lost(), borrow(pool) is not None, picture(pool)
 
     assert in_child(drop) == str((False, True, {"idle": 1}))
     leases[0].release()
@@ -167,7 +167,7 @@ def test_fork_while_other_threads_use_the_pool(pool: Pool, driver: FakeDriver) -
 
 
 def borrow_all(pool: Pool) -> dict[str, int]:
-    leases = [pool.checkout(timeout=0), pool.checkout(timeout=0)]
+    leases = [pool.acquire(timeout=0), pool.acquire(timeout=0)]
     for lease in leases:
         lease.release()
     return picture(pool)
@@ -196,7 +196,7 @@ def test_fork_while_another_thread_connects(pool: Pool, driver: FakeDriver) -> N
 
 def test_fork_while_another_thread_waits(pool: Pool) -> None:
     """The child inherits no place in the line."""
-    leases = [pool.checkout(), pool.checkout()]
+    leases = [pool.acquire(), pool.acquire()]
     other = Borrower(pool)
     while not pool.stats().waiting:
         pass
@@ -206,9 +206,43 @@ def test_fork_while_another_thread_waits(pool: Pool) -> None:
     other.give_back()
 
 
+def test_what_is_warm_in_the_parent_is_not_in_the_child(pool: Pool, driver: FakeDriver) -> None:
+    scope = Scope("GET /")
+    leases = [pool.acquire(scope=scope), pool.acquire(scope=scope)]
+    slot = leases[0].slot
+    assert slot is not None
+    leases[0].release(is_warm=True)
+    pool.keep(leases[1])
+
+    def use() -> object:
+        retaken = pool.retake(slot)
+        used, went = pool.use(leases[1]), scope.end()
+        own = borrow(pool)
+        return retaken, used, went, own.is_abandoned, slot in here.owner.held, picture(pool)
+
+    assert in_child(use) == str((None, False, 0, False, False, {"idle": 1}))
+    assert picture(pool) == {"idle": 1, "warm": 1, "leased": 1}
+    assert scope.end() == 2
+    assert picture(pool) == {"idle": 2}
+
+
+def test_a_report_that_was_pending_at_the_fork_is_not_the_child_s(pool: Pool) -> None:
+    borrow(pool)
+    leases = [pool.acquire()]
+    leases.clear()
+    assert pool.has_lost()
+    assert in_child(lambda: (pool.has_lost(), picture(pool), borrow_all(pool))) == str(
+        (False, {}, {"idle": 2})
+    )
+    assert pool.has_lost()
+    pool.maintain()
+    assert picture(pool) == {"idle": 1}
+
+
 def test_a_thread_of_the_child_may_die_holding_as_anywhere(pool: Pool) -> None:
     def use() -> object:
-        keep = Worker(pool.checkout).result()
+        keep = Worker(pool.acquire).result()
+        pool.maintain()
         return picture(pool), keep.is_held()
 
     assert in_child(use) == str(({"idle": 1}, False))
@@ -216,7 +250,7 @@ def test_a_thread_of_the_child_may_die_holding_as_anywhere(pool: Pool) -> None:
 
 def test_the_child_starts_its_own_reaper_when_it_uses_a_pool(driver: FakeDriver) -> None:
     made: Pool = ConnectionPool("forked", driver, Limits(reap_interval=60))
-    registry.get_or_make("forked", "forked", made, lambda: made)
+    registry.get_or_make(FORKED, lambda: made)
     borrow(made)
 
     def use() -> object:
@@ -242,7 +276,7 @@ def test_the_registry_s_lock_is_not_inherited(pool: Pool) -> None:
 
     def use() -> object:
         made: Pool = ConnectionPool("child", FakeDriver(), Limits(reap_interval=60))
-        known = registry.get_or_make("child", "child", made, lambda: made)
+        known = registry.get_or_make(Address("child", "", ""), lambda: made)
         borrow(known)
         registry.close("child")
         return picture(known)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import gc
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from django_connmgr._pool.driver import ConnectionState
+from django_connmgr._pool.errors import PoolTimeout, TooManyRequests
 from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.pool import ConnectionPool
-from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
+from django_connmgr._pool.waiter import Waiter
+from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock, ServerFull
+from django_connmgr.units.unit import Unit
 
 from .conftest import MakePool
-from .helpers import Borrower, ScriptedClock, ScriptedLock, borrow, picture
+from .helpers import Borrower, ScriptedClock, ScriptedLock, Worker, borrow, fill, picture
+from .sweep import Scenario, World, sweep
 
 
 def interrupt(*args: object) -> None:
@@ -34,10 +44,10 @@ def interrupted(function: object, *args: object) -> None:
 def test_while_connecting(make_pool: MakePool, driver: FakeDriver) -> None:
     pool = make_pool(max_size=1)
     driver.on_connect = interrupt
-    interrupted(pool.checkout)
+    interrupted(pool.acquire)
     assert picture(pool) == {}
     driver.on_connect = lambda: None
-    pool.checkout(timeout=0).release()
+    pool.acquire(timeout=0).release()
 
 
 def test_while_connecting_the_next_in_line_connects(
@@ -53,32 +63,32 @@ def test_while_connecting_the_next_in_line_connects(
         raise KeyboardInterrupt
 
     driver.on_connect = let_another_come
-    interrupted(pool.checkout)
+    interrupted(pool.acquire)
     waiting[0].give_back()
 
 
 def test_while_waiting(driver: FakeDriver) -> None:
     clock = ScriptedClock()
     pool = ConnectionPool("test", driver, Limits(max_size=1, reap_interval=0), clock=clock)
-    lease = pool.checkout()
+    lease = pool.acquire()
     clock.script = [interrupt]
-    interrupted(pool.checkout)
+    interrupted(pool.acquire)
     assert picture(pool) == {"leased": 1}
     lease.release()
-    pool.checkout(timeout=0).release()
+    pool.acquire(timeout=0).release()
 
 
 def test_while_waiting_at_the_moment_of_being_served(driver: FakeDriver) -> None:
     clock = ScriptedClock()
     pool = ConnectionPool("test", driver, Limits(max_size=1, reap_interval=0), clock=clock)
-    lease = pool.checkout()
+    lease = pool.acquire()
 
     def serve_and_interrupt() -> None:
         lease.release()
         raise KeyboardInterrupt
 
     clock.script = [serve_and_interrupt]
-    interrupted(pool.checkout)
+    interrupted(pool.acquire)
     assert picture(pool) == {"idle": 1}
 
 
@@ -87,12 +97,12 @@ def test_twice_while_waiting_leaves_a_ghost_that_hands_its_slot_on(
 ) -> None:
     """Interrupted again on its way out, a waiter stays in line: its turn must not be lost."""
     pool = make_pool(max_size=1)
-    lease = pool.checkout()
+    lease = pool.acquire()
     wait = clock.wait
     clock.wait = interrupt  # type: ignore[method-assign]
     # Takings of the lock: into the line, out of the line.
     ScriptedLock(pool, {2: interrupt})
-    interrupted(pool.checkout)
+    interrupted(pool.acquire)
     clock.wait = wait  # type: ignore[method-assign]
     assert picture(pool) == {"leased": 1, "waiting": 1}
     waiting = Borrower(pool)
@@ -106,36 +116,34 @@ def test_a_ghost_does_not_keep_a_newcomer_from_what_is_idle(
     make_pool: MakePool, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=1)
-    lease = pool.checkout()
+    lease = pool.acquire()
     wait = clock.wait
     clock.wait = interrupt  # type: ignore[method-assign]
     ScriptedLock(pool, {2: interrupt})
-    interrupted(pool.checkout)
+    interrupted(pool.acquire)
     clock.wait = wait  # type: ignore[method-assign]
     lease.release()
-    pool.checkout(timeout=0).release()
+    pool.acquire(timeout=0).release()
     assert picture(pool) == {"idle": 1}
 
 
 def test_during_the_rollback_of_a_release(make_pool: MakePool, driver: FakeDriver) -> None:
     pool = make_pool(max_size=1)
     driver.on_rollback = interrupt_in_the_middle
-    lease = pool.checkout()
+    lease = pool.acquire()
     lease.connection.state = ConnectionState.IN_TRANSACTION
     interrupted(lease.release)
-    assert picture(pool) == {"leased": 1}  # Still the caller's, who may try again,
-    del lease
-    assert picture(pool) == {"idle": 1}  # or drop it;
-    assert borrow(pool) is driver.connections[1]  # but nobody else gets to use it.
-    assert driver.most_open == 1
+    assert picture(pool) == {"idle": 1}  # Nobody can say how far that came,
+    assert borrow(pool) is driver.connections[1]  # so nobody gets to use it.
+    assert (driver.most_open, lease.is_held()) == (1, False)
 
 
 def test_during_a_check(make_pool: MakePool, driver: FakeDriver) -> None:
     pool = make_pool(max_size=1, check_after=0)
-    pool.checkout().release()
+    pool.acquire().release()
     driver.connections[0].is_quiet = False
     driver.on_check = interrupt_in_the_middle
-    interrupted(pool.checkout)
+    interrupted(pool.acquire)
     assert picture(pool) == {}
     assert pool.stats().closed == {"unusable": 1}
     assert borrow(pool) is driver.connections[1]
@@ -144,7 +152,7 @@ def test_during_a_check(make_pool: MakePool, driver: FakeDriver) -> None:
 def test_during_a_reset(make_pool: MakePool, driver: FakeDriver) -> None:
     pool = make_pool(max_size=1)
     driver.on_reset = interrupt
-    lease = pool.checkout()
+    lease = pool.acquire()
     interrupted(lease.release)
     driver.on_reset = lambda connection: None
     lease.release()
@@ -156,13 +164,13 @@ def test_while_closing_one_of_many_the_others_keep_their_places_until_they_are_c
 ) -> None:
     """Otherwise the server would count more connections than ``max_size``."""
     pool = make_pool(max_size=3)
-    leases = [pool.checkout() for _ in range(3)]
+    leases = [pool.acquire() for _ in range(3)]
     for lease in leases:
         lease.release()
     driver.on_close = interrupt
     interrupted(pool.recycle)
     driver.on_close = lambda connection: None
-    leases = [pool.checkout() for _ in range(3)]
+    leases = [pool.acquire() for _ in range(3)]
     assert driver.most_open == 3
     for lease in leases:
         assert lease.slot.generation == 2
@@ -174,7 +182,7 @@ def test_after_a_connection_was_closed_nobody_gets_it(
 ) -> None:
     """Interrupted between the closing and the book-keeping, its place still comes back."""
     pool = make_pool(max_size=1)
-    lease = pool.checkout()
+    lease = pool.acquire()
     close = driver.close
 
     def close_and_interrupt(*args: object, **kwargs: object) -> None:
@@ -185,7 +193,7 @@ def test_after_a_connection_was_closed_nobody_gets_it(
     interrupted(lease.discard)
     driver.close = close  # type: ignore[method-assign]
     del lease
-    fresh = pool.checkout()
+    fresh = pool.acquire()
     assert fresh.connection is driver.connections[1]
     assert driver.open() == [fresh.connection]
     fresh.release()
@@ -195,32 +203,469 @@ def test_while_ringing_delays_those_who_were_served_by_no_more_than_their_own_lo
     make_pool: MakePool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = make_pool(max_size=1)
-    lease = pool.checkout()
+    lease = pool.acquire()
     waiting = Borrower(pool)
     clock.await_waiters()
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "_act", interrupt)
+        patch.setattr(Waiter, "ring", interrupt)
         interrupted(lease.release)
     clock.advance(1)
     waiting.give_back()
 
 
-@pytest.mark.parametrize("name", ["Lease", "_Tombstone"])
-def test_at_the_birth_of_what_has_a_finaliser(name: str) -> None:
+def test_at_the_birth_of_what_has_a_finaliser() -> None:
     """The finaliser runs on an object whose ``__init__`` did not."""
-    from django_connmgr._pool.owner import _Tombstone
-    from django_connmgr._pool.slot import Lease
+    from django_connmgr._pool.owner import _ThreadExit
 
-    cls = {"Lease": Lease, "_Tombstone": _Tombstone}[name]
-    unborn = cls.__new__(cls)
+    unborn = _ThreadExit.__new__(_ThreadExit)
     del unborn  # Errors in finalisers are warnings, and those are errors.
 
 
-def test_while_retaking_what_was_parked(make_pool: MakePool) -> None:
-    """After it took the token: what keeps the lease alive must not keep its slot."""
-    pool = make_pool(max_size=1)
-    pool.checkout().release()
-    (lease,) = pool._ledger.parked.values()
-    lease.claim.unpark()
+# At every bytecode
+
+
+def cold(world: World) -> Callable[[], object]:
+    fill(world.pool, 1)
+    return lambda: world.pool.acquire(timeout=0)
+
+
+def new(world: World) -> Callable[[], object]:
+    return lambda: world.pool.acquire(timeout=0, scope=world.scope)
+
+
+def own_warm(world: World) -> Callable[[], object]:
+    borrow(world.pool, is_warm=True, scope=world.scope)
+    return lambda: world.pool.acquire(timeout=0, scope=world.scope)
+
+
+def another_s_warm(world: World) -> Callable[[], object]:
+    leases = [world.pool.acquire(scope=world.scope), world.pool.acquire()]
+    slot = leases[0].slot
+    leases[0].release(is_warm=True)
+    other = world.give_to_another(slot)
+    return lambda: (world.pool.acquire(timeout=0), other)[0]
+
+
+def waiting(world: World) -> Callable[[], object]:
+    """For a release on another thread, which comes as soon as it sleeps."""
+    leases = [world.pool.acquire(), world.pool.acquire()]
+
+    def release() -> None:
+        world.clock.await_waiters()
+        leases.pop().release()
+
+    def action() -> object:
+        helper = Worker(release)
+        try:
+            return world.pool.acquire(scope=world.scope)
+        finally:
+            world.clock._arrivals.release()  # If it never came so far as to sleep.
+            helper.join()
+            leases.clear()
+
+    return action
+
+
+def out_of_time(world: World) -> Callable[[], object]:
+    leases = [world.pool.acquire(), world.pool.acquire()]
+
+    def action() -> None:
+        try:
+            world.pool.acquire(timeout=0)
+        except PoolTimeout:
+            pass
+        finally:
+            leases.clear()
+
+    return action
+
+
+def refused(world: World) -> Callable[[], object]:
+    leases = [world.pool.acquire(), world.pool.acquire()]
+    world.let_wait()
+
+    def action() -> None:
+        try:
+            world.pool.acquire(timeout=0)
+        except TooManyRequests:
+            pass
+        finally:
+            leases.clear()
+
+    return action
+
+
+def dead(world: World) -> Callable[[], object]:
+    """The check fails, the generation is condemned, another is opened."""
+    for connection in fill(world.pool, 2):
+        connection.kill()
+    return lambda: world.pool.acquire(timeout=1)
+
+
+def doubtful(world: World) -> Callable[[], object]:
+    """The check finds that it works."""
+    fill(world.pool, 1)[0].is_quiet = False
+    return lambda: world.pool.acquire(timeout=1)
+
+
+def dirty(world: World) -> Callable[[], object]:
+    """Left by a lease that was lost, with its transaction open."""
+    lease = world.pool.acquire()
+    lease.connection.state = ConnectionState.IN_TRANSACTION
     del lease
-    pool.checkout(timeout=0).release()
+    gc.collect(0)
+    return lambda: world.pool.acquire(timeout=0)
+
+
+def no_connect(world: World) -> Callable[[], object]:
+    def fail() -> None:
+        world.driver.on_connect = lambda: None
+        raise OSError("no route")
+
+    def action() -> None:
+        world.driver.on_connect = fail
+        try:
+            world.pool.acquire(timeout=0)
+        except OSError:
+            pass
+        finally:
+            world.driver.on_connect = lambda: None
+
+    return action
+
+
+def full_server(world: World) -> Callable[[], object]:
+    """It waits for the other connection, and is out of time."""
+    leases = [world.pool.acquire()]
+
+    def refuse() -> None:
+        raise ServerFull
+
+    def action() -> None:
+        world.driver.on_connect = refuse
+        try:
+            world.pool.acquire(timeout=0)
+        except PoolTimeout:
+            pass
+        finally:
+            world.driver.on_connect = lambda: None
+            leases.clear()
+
+    return action
+
+
+def retake(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+    slot: Any = lease.slot
+    lease.release(is_warm=True)
+    return lambda: world.pool.retake(slot)
+
+
+def retake_dead(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+    slot: Any = lease.slot
+    lease.connection.kill()
+    lease.release(is_warm=True)
+    return lambda: world.pool.retake(slot)
+
+
+def release(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+    return lease.release
+
+
+def release_warm(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+    return lambda: lease.release(is_warm=True)
+
+
+def release_dirty(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire()
+    lease.connection.state = ConnectionState.IN_TRANSACTION
+    return lambda: lease.release(is_warm=True)
+
+
+def release_broken(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+    lease.connection.state = ConnectionState.UNUSABLE
+    return lease.release
+
+
+def release_old(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+    world.pool.recycle()
+    return lease.release
+
+
+def hand_over(world: World) -> Callable[[], object]:
+    leases = [world.pool.acquire(scope=world.scope), world.pool.acquire()]
+    world.let_wait(scope=world.scope)
+
+    def action() -> None:
+        try:
+            leases[0].release(is_warm=True)
+        finally:
+            leases.clear()
+
+    return action
+
+
+def hand_over_two(world: World) -> Callable[[], object]:
+    """With a waiter behind the one that is served."""
+    leases = [world.pool.acquire(), world.pool.acquire()]
+    world.let_wait()
+    world.let_wait()
+
+    def action() -> None:
+        try:
+            leases[0].release()
+            leases[1].discard()
+        finally:
+            leases.clear()
+
+    return action
+
+
+def discard(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+    return lease.discard
+
+
+def keep_and_use(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+
+    def action() -> None:
+        world.pool.keep(lease)
+        world.pool.use(lease)
+        world.pool.share(lease)
+        world.pool.unshare(lease)
+        world.pool.rest(lease)
+
+    return action
+
+
+def cool(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+    slot: Any = lease.slot
+    lease.release(is_warm=True)
+    return lambda: world.pool.cool(slot)
+
+
+def end_of_unit(world: World) -> Callable[[], object]:
+    """With a warm one and a kept one."""
+    kept, warm = world.pool.acquire(scope=world.scope), world.pool.acquire(scope=world.scope)
+    kept.connection.state = ConnectionState.IN_TRANSACTION
+    warm.release(is_warm=True)
+    world.pool.keep(kept)
+
+    def action() -> object:
+        try:
+            return world.scope.end()
+        finally:
+            # Its unit is still there to be ended again, as the finaliser of a ``Unit`` would.
+            end_again.append(kept)
+
+    end_again: list[object] = []
+    return action
+
+
+def eager_unit(world: World) -> Callable[[], object]:
+    """While its connection is in use, which is handed over at the end of that."""
+    lease = world.pool.acquire(scope=world.scope)
+
+    def action() -> None:
+        world.scope.become_eager()
+        lease.release(is_warm=True)
+
+    return action
+
+
+def collected_unit(world: World) -> Callable[[], object]:
+    units = [Unit("GET /")]
+    kept, warm = world.pool.acquire(scope=units[0]), world.pool.acquire(scope=units[0])
+    warm.release(is_warm=True)
+    world.pool.keep(kept)
+
+    def action() -> None:
+        units.clear()
+        world.pool.maintain()
+
+    return action
+
+
+def dropped(world: World) -> Callable[[], object]:
+    fill(world.pool, 2)
+    leases = [world.pool.acquire(scope=world.scope), world.pool.acquire()]
+    world.let_wait()
+    return leases.clear
+
+
+def dead_thread(world: World) -> Callable[[], object]:
+    leases = [world.pool.acquire(scope=world.scope), world.pool.acquire()]
+    slot = leases[0].slot
+    leases[0].release(is_warm=True)
+    owner = world.give_to_another(slot)
+    leases.pop()
+
+    def action() -> None:
+        owner.die()
+        world.pool.acquire(timeout=0)
+
+    return action
+
+
+def recycle(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire()
+    borrow(world.pool, is_warm=True, scope=world.scope)
+
+    def action() -> None:
+        world.pool.recycle()
+        lease.release()
+
+    return action
+
+
+def drain(world: World) -> Callable[[], object]:
+    fill(world.pool, 2)
+    return lambda: world.pool.drain(timeout=0)
+
+
+def suspend(world: World) -> Callable[[], object]:
+    borrow(world.pool, is_warm=True, scope=world.scope)
+
+    def action() -> None:
+        world.pool.suspend()
+        world.pool.resume()
+
+    return action
+
+
+def resize(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire()
+    borrow(world.pool, is_warm=True, scope=world.scope)
+
+    def action() -> None:
+        world.pool.resize(1)
+        lease.release()
+        world.pool.resize(2)
+
+    return action
+
+
+def maintain(world: World) -> Callable[[], object]:
+    """Close one for its idleness, keep one alive, clean one that was lost, open one."""
+    fill(world.pool, 2)
+    world.clock.advance(60)
+    lease = world.pool.acquire()
+    lease.connection.state = ConnectionState.IN_TRANSACTION
+    del lease
+    gc.collect(0)
+    world.clock.advance(50)
+    return world.pool.maintain
+
+
+def maintain_old(world: World) -> Callable[[], object]:
+    fill(world.pool, 2)
+    world.clock.advance(1000)
+    return world.pool.maintain
+
+
+def close(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire()
+    borrow(world.pool, is_warm=True, scope=world.scope)
+
+    def action() -> None:
+        world.pool.close()
+        lease.release()
+
+    return action
+
+
+def look(world: World) -> Callable[[], object]:
+    lease = world.pool.acquire(scope=world.scope)
+
+    def action() -> None:
+        world.pool.stats()
+        world.pool.leases(stacks=True)
+        repr(world.pool)
+        lease.release()
+
+    return action
+
+
+SWEEPS: list[tuple[Scenario, dict[str, Any]]] = [
+    *(
+        (scenario, {})
+        for scenario in (
+            cold,
+            new,
+            own_warm,
+            another_s_warm,
+            waiting,
+            out_of_time,
+            dead,
+            doubtful,
+            dirty,
+            no_connect,
+            full_server,
+            retake,
+            retake_dead,
+            release,
+            release_warm,
+            release_dirty,
+            release_broken,
+            release_old,
+            hand_over,
+            hand_over_two,
+            discard,
+            keep_and_use,
+            cool,
+            end_of_unit,
+            eager_unit,
+            collected_unit,
+            dropped,
+            dead_thread,
+            recycle,
+            drain,
+            suspend,
+            resize,
+            close,
+            look,
+        )
+    ),
+    (refused, {"max_waiting": 1}),
+    (new, {"leak_threshold": 1.0}),
+    (maintain, {"max_idle": 100, "keepalive": 5, "min_size": 1, "leak_threshold": 1.0}),
+    (maintain_old, {"max_idle": 0, "max_lifetime": 500, "min_size": 1}),
+]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "limits"), SWEEPS, ids=[scenario.__name__ for scenario, _ in SWEEPS]
+)
+def test_after_an_exception_at_any_bytecode_the_pool_is_whole(
+    scenario: Scenario, limits: dict[str, Any]
+) -> None:
+    """Every slot comes back, whatever happens to whom at which point.
+
+    In a thread of its own: when a tracer raises inside an ``except`` clause, CPython goes on
+    handling the first exception for as long as the thread lives, and keeps its frames.
+    """
+    assert Worker(lambda: sweep(scenario, **limits)).result() > 10
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+def test_a_pool_of_one_survives_a_storm_of_signals() -> None:
+    """Handlers raise wherever Python runs them: one slot lost and nobody would get any.
+
+    In a process of its own, because they also raise inside of whatever else runs there.
+    """
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "tests.unit.storm"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")

@@ -18,7 +18,7 @@ def test_a_long_lease_is_logged_once_with_both_stacks(
     taken, may_end = threading.Event(), threading.Event()
 
     def borrow_for_long() -> None:
-        lease = pool.checkout()
+        lease = pool.acquire()
         taken.set()
         may_end.wait(30)
         lease.release()
@@ -37,7 +37,7 @@ def test_a_long_lease_is_logged_once_with_both_stacks(
     (message,) = caplog.messages
     assert message.startswith("Pool 'test': thread 'greedy' has held a connection for 10.0 s.")
     leased, now = message.split("The thread is here now:")
-    assert "lease = pool.checkout()" in leased
+    assert "lease = pool.acquire()" in leased
     assert "may_end.wait(30)" in now
 
 
@@ -45,7 +45,7 @@ def test_a_lease_that_is_given_back_in_time_is_not_told(
     make_pool: MakePool, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool = make_pool(leak_threshold=10.0, reap_interval=0.0)
-    pool.checkout().release()
+    pool.acquire().release()
     clock.advance(20)
     pool.maintain()
     assert caplog.messages == []

@@ -59,7 +59,6 @@ def test_options_of_the_right_types_are_taken_as_they_are() -> None:
         "min_size": 2,
         "timeout": 2.5,
         "max_connecting": 3,
-        "fair_after": 0.005,
         "max_waiting": 100,
         "max_idle": 60.0,
         "max_lifetime": 600.0,
@@ -186,7 +185,7 @@ def test_an_unknown_option_is_told_with_the_nearest_known_one(key: str, nearest:
 @pytest.mark.parametrize("key", ["colour", 7])
 def test_an_option_like_no_other_is_told_with_all_of_them(key: object) -> None:
     assert problem({key: 1}).hint == (
-        "The options are: check, check_after, configure, fair_after, keepalive, leak_threshold, "
+        "The options are: check, check_after, configure, keepalive, leak_threshold, "
         "max_connecting, max_idle, max_lifetime, max_size, max_waiting, min_size, "
         "permanent_checkout, reap_interval, reclaim, release, reset, timeout."
     )
@@ -206,10 +205,15 @@ def test_an_option_like_no_other_is_told_with_all_of_them(key: object) -> None:
     ],
 )
 def test_an_option_of_psycopg_pool_only_is_told_with_why_it_is_not_needed(key: str) -> None:
-    found = problem({key: 1})
-    assert (found.kind, found.message) == ("unknown", f"Unknown pool option {key!r}.")
-    assert found.hint.startswith("psycopg_pool has it, this pool does not need it: ")
-    assert found.hint.endswith(". Remove it.")
+    """Settings for Django's own pool work here as they are, and are told of."""
+    options, (found,) = parse_pool_options({key: 1, "max_size": 7})
+    assert options is not None
+    assert changed(options) == {"max_size": 7}
+    assert (found.kind, found.message) == (
+        "ignored",
+        f"Pool option {key!r} is psycopg_pool's; this pool does not need it.",
+    )
+    assert found.hint.startswith("Remove it: ")
 
 
 def test_options_that_contradict_each_other() -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from django_connmgr._pool import pool as pool_module
+from django_connmgr._pool import core as core_module
 from django_connmgr._pool import reaper as reaper_module
-from django_connmgr._pool import workshop as workshop_module
 from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.reaper import Reaper
@@ -26,8 +25,7 @@ NAME = "django-connmgr-reaper"
 def reaper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reaper]:
     """A reaper of the test's own, which must have ended with its last pool."""
     own = Reaper()
-    monkeypatch.setattr(pool_module, "reaper", own)
-    monkeypatch.setattr(workshop_module, "reaper", own)
+    monkeypatch.setattr(core_module, "reaper", own)
     yield own
     thread = own._thread
     own.stop(PATIENCE)
@@ -50,16 +48,21 @@ class Patient:
     def __init__(self, reap_interval: float = 1000) -> None:
         self.reap_interval = reap_interval
         self.passes = threading.Semaphore(0)
+        self.reaps = threading.Semaphore(0)
         self.looks = threading.Semaphore(0)
         self.is_troubled = False
         self.context: dict[Any, Any] = {}
+
+    def reap(self) -> None:
+        self.is_troubled = False
+        self.reaps.release()
 
     def maintain(self) -> None:
         self.is_troubled = False
         self.context = dict(contextvars.copy_context())
         self.passes.release()
 
-    def has_orphans(self) -> bool:
+    def has_lost(self) -> bool:
         self.looks.release()
         return self.is_troubled
 
@@ -153,7 +156,7 @@ def test_after_the_last_pool_another_one_starts_another_thread(reaper: Reaper) -
 
 def test_a_closed_pool_is_left_alone_once_its_last_connection_is_back(reaper: Reaper) -> None:
     pool = make()
-    lease = pool.checkout()
+    lease = pool.acquire()
     thread = reaper._thread
     pool.close()
     assert thread is not None
@@ -164,7 +167,7 @@ def test_a_closed_pool_is_left_alone_once_its_last_connection_is_back(reaper: Re
 
 def test_a_closed_pool_whose_last_lease_was_dropped_is_left_alone_too(reaper: Reaper) -> None:
     pool = make()
-    lease = pool.checkout()
+    lease = pool.acquire()
     thread = reaper._thread
     pool.close()
     del lease
@@ -177,7 +180,7 @@ def test_a_pool_that_was_closed_while_it_connected_in_vain_is_left_alone_too(
 ) -> None:
     driver = FakeDriver()
     pool = ConnectionPool("test", driver, Limits(reap_interval=1000))
-    lease = pool.checkout()
+    lease = pool.acquire()
     thread = reaper._thread
 
     def close_and_fail() -> None:
@@ -187,7 +190,7 @@ def test_a_pool_that_was_closed_while_it_connected_in_vain_is_left_alone_too(
 
     driver.on_connect = close_and_fail
     with pytest.raises(OSError):
-        pool.checkout()
+        pool.acquire()
     await_end(thread)
 
 
@@ -207,14 +210,16 @@ def test_each_pool_has_its_own_interval(reaper: Reaper) -> None:
     assert not seldom.passes.acquire(blocking=False)
 
 
-def test_a_finaliser_s_nudge_brings_upkeep_forward_where_there_is_need(reaper: Reaper) -> None:
+def test_a_finaliser_s_nudge_has_what_was_lost_taken_back_at_once(reaper: Reaper) -> None:
+    """And nothing else done before its time, and nothing where nothing was lost."""
     patient, other = Patient(), Patient()
     reaper.watch(patient)
     reaper.watch(other)
     patient.is_troubled = True
     reaper.nudge()
-    assert patient.passes.acquire(timeout=PATIENCE)
-    assert not other.passes.acquire(blocking=False)
+    assert patient.reaps.acquire(timeout=PATIENCE)
+    assert not other.reaps.acquire(blocking=False)
+    assert not patient.passes.acquire(blocking=False)
 
 
 def test_a_dropped_lease_is_taken_back_and_cleaned_although_nobody_asks(reaper: Reaper) -> None:
@@ -222,7 +227,7 @@ def test_a_dropped_lease_is_taken_back_and_cleaned_although_nobody_asks(reaper: 
     pool = ConnectionPool("test", driver, Limits(reap_interval=1000))
     has_reset = threading.Event()
     driver.on_reset = lambda connection: has_reset.set()
-    lease = pool.checkout()
+    lease = pool.acquire()
     del lease
     assert has_reset.wait(PATIENCE)
     pool.close()
@@ -231,14 +236,19 @@ def test_a_dropped_lease_is_taken_back_and_cleaned_although_nobody_asks(reaper: 
 def test_upkeep_that_fails_is_logged_and_comes_again(
     reaper: Reaper, caplog: pytest.LogCaptureFixture
 ) -> None:
-    patient = Patient(reap_interval=0.01)
-    maintain, patient.maintain = patient.maintain, lambda: 1 / 0  # type: ignore[method-assign]
+    class Failing(Patient):
+        is_failing = True
+
+        def maintain(self) -> None:
+            if self.is_failing:
+                self.is_failing = False
+                raise ZeroDivisionError
+            super().maintain()
+
+    patient = Failing(reap_interval=0.01)
     reaper.watch(patient)
-    while not caplog.records:
-        pass
-    patient.maintain = maintain  # type: ignore[method-assign]
     assert patient.passes.acquire(timeout=PATIENCE)
-    assert caplog.messages[0] == "Upkeep of pool 'patient' failed; the next pass tries again."
+    assert caplog.messages == ["Upkeep of pool 'patient' failed; the next pass tries again."]
 
 
 def test_the_thread_inherits_nothing_of_the_request_that_started_it(reaper: Reaper) -> None:
@@ -263,7 +273,7 @@ def test_a_thread_that_cannot_be_started_is_tried_again_at_the_next_connection(
         borrow(pool)  # It works without.
     assert reaper._thread is None
     assert caplog.messages == ["The upkeep thread could not be started."]
-    pool.checkout().discard()
+    pool.acquire().discard()
     borrow(pool)
     assert reaper._thread is not None
     pool.close()
@@ -279,8 +289,12 @@ def test_stop_forgets_every_pool_and_ends_the_thread(reaper: Reaper) -> None:
 
 
 def test_stop_on_the_thread_itself_does_not_wait_for_it(reaper: Reaper) -> None:
-    patient = Patient(reap_interval=0.01)
-    patient.maintain = lambda: (reaper.stop(PATIENCE), patient.passes.release())[1]  # type: ignore[method-assign]
+    class Stopping(Patient):
+        def maintain(self) -> None:
+            reaper.stop(PATIENCE)
+            super().maintain()
+
+    patient = Stopping(reap_interval=0.01)
     reaper.watch(patient)
     thread = reaper._thread
     assert patient.passes.acquire(timeout=PATIENCE)

@@ -13,7 +13,7 @@ from .helpers import PATIENCE, Worker, borrow, picture
 
 def test_an_open_transaction_is_rolled_back(make_pool: MakePool) -> None:
     pool = make_pool()
-    lease = pool.checkout()
+    lease = pool.acquire()
     connection = lease.connection
     connection.state = ConnectionState.IN_TRANSACTION
     lease.release()
@@ -27,7 +27,7 @@ def test_every_connection_is_reset_before_anybody_else_gets_it(
     pool = make_pool()
     seen: list[tuple[ConnectionState, dict[str, int]]] = []
     driver.on_reset = lambda connection: seen.append((connection.state, picture(pool)))
-    lease = pool.checkout()
+    lease = pool.acquire()
     lease.connection.state = ConnectionState.IN_TRANSACTION
     lease.release()
     assert seen == [(ConnectionState.IDLE, {"leased": 1})]
@@ -38,7 +38,7 @@ def test_a_connection_in_the_middle_of_something_is_closed(
 ) -> None:
     """Nobody can say what it would answer next."""
     pool = make_pool()
-    lease = pool.checkout()
+    lease = pool.acquire()
     lease.connection.state = ConnectionState.UNUSABLE
     lease.release()
     assert (picture(pool), driver.open(), driver.resets) == ({}, [], 0)
@@ -55,7 +55,7 @@ def test_a_connection_that_cannot_be_cleaned_is_closed_and_the_borrower_not_both
         raise OSError("gone")
 
     setattr(driver, hook, fail)
-    lease = pool.checkout()
+    lease = pool.acquire()
     lease.connection.state = ConnectionState.IN_TRANSACTION
     lease.release()
     assert (picture(pool), driver.open()) == ({}, [])
@@ -68,7 +68,7 @@ def test_a_rollback_that_leaves_the_transaction_open_is_no_rollback(
 ) -> None:
     pool = make_pool()
     driver.rollback = lambda connection: None  # type: ignore[method-assign]
-    lease = pool.checkout()
+    lease = pool.acquire()
     lease.connection.state = ConnectionState.IN_TRANSACTION
     lease.release()
     assert pool.stats().closed == {"unusable": 1}
@@ -76,7 +76,7 @@ def test_a_rollback_that_leaves_the_transaction_open_is_no_rollback(
 
 def test_discard_closes_whatever_the_state(make_pool: MakePool, driver: FakeDriver) -> None:
     pool = make_pool()
-    lease = pool.checkout()
+    lease = pool.acquire()
     lease.discard()
     assert (picture(pool), driver.open(), driver.resets) == ({}, [], 0)
     assert pool.stats().closed == {"discarded": 1}
@@ -86,7 +86,7 @@ def test_discard_lets_the_next_in_line_connect(
     make_pool: MakePool, driver: FakeDriver, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=1)
-    lease = pool.checkout()
+    lease = pool.acquire()
     waiting = Worker(lambda: borrow(pool))
     clock.await_waiters()
     lease.discard()
@@ -99,7 +99,7 @@ def test_a_connection_that_is_too_old_is_closed_on_return(
 ) -> None:
     """And never under its holder."""
     pool = make_pool(max_lifetime=100)
-    lease = pool.checkout()
+    lease = pool.acquire()
     clock.advance(100)
     pool.maintain()
     assert picture(pool) == {"leased": 1}
@@ -114,7 +114,7 @@ def test_a_returned_connection_keeps_its_place_until_it_is_closed(
     pool = make_pool(max_size=1)
     seen: list[dict[str, int]] = []
     driver.on_close = lambda connection: seen.append(picture(pool))
-    pool.checkout().discard()
+    pool.acquire().discard()
     assert seen == [{"maintenance": 1}]
 
 
@@ -122,14 +122,14 @@ def test_a_returned_connection_keeps_its_place_until_it_is_closed(
 def test_a_lease_that_is_lost_while_another_thread_ends_it_takes_nothing_from_the_next_borrower(
     make_pool: MakePool, driver: FakeDriver, end: str
 ) -> None:
-    """Between the look at the lease and the return its owner died and somebody else came."""
+    """Between the look at the lease and the return its owner died and another came."""
     pool = make_pool(max_size=1)
     may_die = threading.Event()
     taken = threading.Event()
     leases = []
 
     def take_and_die() -> None:
-        leases.append(pool.checkout())
+        leases.append(pool.acquire())
         taken.set()
         assert may_die.wait(PATIENCE)
 
@@ -143,7 +143,7 @@ def test_a_lease_that_is_lost_while_another_thread_ends_it_takes_nothing_from_th
         owner.join()
         driver.on_reset = lambda connection: None
         pool._lock = lock
-        others.append(pool.checkout())
+        others.append(pool.acquire())
 
     lock = pool._lock
     if end == "release":

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from django_connmgr import PoolTimeout
-from django_connmgr._pool.owner import current_owner
+from django_connmgr._pool.errors import PoolTimeout
 from django_connmgr._pool.report import describe_exhaustion
+from django_connmgr._pool.scope import Scope
 from django_connmgr.testing import FakeDriver, ManualClock
 
 from .conftest import MakePool
@@ -13,38 +15,47 @@ from .helpers import Borrower, Pool, Worker
 
 def timeout_message(pool: Pool) -> str:
     with pytest.raises(PoolTimeout) as caught:
-        pool.checkout(timeout=0)
+        pool.acquire(timeout=0)
     return str(caught.value)
 
 
-def test_a_timeout_names_the_pool_its_numbers_and_who_holds_its_connections(
+class Holder:
+    """Of a lease, as the wrappers of Django's connections are."""
+
+    def __init__(self, *holds: str) -> None:
+        self._holds = holds
+
+    def describe_holds(self) -> tuple[str, ...]:
+        return self._holds
+
+
+def test_a_timeout_names_the_pool_its_numbers_and_who_has_its_connections(
     make_pool: MakePool, clock: ManualClock
 ) -> None:
-    pool = make_pool(max_size=2)
-    older = pool.checkout()
+    pool, scope = make_pool(max_size=2), Scope("GET /orders/")
+    kept = pool.acquire(scope=scope, holder=Holder("session state"))
     clock.advance(2.5)
-    current_owner().activity = "GET /orders/"
-    newer = pool.checkout()
-    older.slot.used_at = older.pool.now()
+    used = pool.acquire(holder=Holder("cursor", "transaction"))
+    pool.keep(kept)
     clock.advance(1)
-    try:
-        assert timeout_message(pool).splitlines() == [
-            (
-                "No connection from pool 'test' within 0.0 s: size=2 of max_size=2 "
-                "(0 connecting, 0 idle, 2 leased, 0 in maintenance), 0 others waiting, pool open."
-            ),
-            "Oldest holders:",
-            "  thread 'MainThread' (alive), held for 3.5 s, idle for 1.0 s, in GET /orders/",
-            "  thread 'MainThread' (alive), held for 1.0 s, idle for 1.0 s, in GET /orders/",
-            (
-                "Hold connections for less time (with_connection(), release_connection()), "
-                "or raise max_size."
-            ),
-        ]
-    finally:
-        current_owner().activity = ""
-    older.release()
-    newer.release()
+    assert timeout_message(pool).splitlines() == [
+        (
+            "No connection from pool 'test' within 0.0 s: size=2 of max_size=2 "
+            "(0 connecting, 0 idle, 2 leased, 0 in maintenance), 0 others waiting, pool open."
+        ),
+        "Oldest holders:",
+        (
+            "  thread 'MainThread' (alive), held for 3.5 s, idle for 1.0 s, by session state, "
+            "in GET /orders/"
+        ),
+        "  thread 'MainThread' (alive), held for 1.0 s, by cursor, transaction",
+        (
+            "Hold connections for less time (with_connection(), release_connection()), "
+            "or raise max_size."
+        ),
+    ]
+    kept.release()
+    used.release()
 
 
 def test_the_five_oldest_holders_are_named_and_the_others_counted(
@@ -53,7 +64,7 @@ def test_the_five_oldest_holders_are_named_and_the_others_counted(
     pool = make_pool(max_size=7, max_connecting=7)
     leases = []
     for _ in range(7):
-        leases.append(pool.checkout())
+        leases.append(pool.acquire())
         clock.advance(1)
     lines = timeout_message(pool).splitlines()
     assert [line.split(", ")[1] for line in lines[2:7]] == [
@@ -68,8 +79,8 @@ def test_a_timeout_says_how_long_it_waited_and_how_many_others_wait(
     make_pool: MakePool, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=1, timeout=100)
-    lease = pool.checkout()
-    impatient = Worker(lambda: pool.checkout(timeout=5))
+    lease = pool.acquire()
+    impatient = Worker(lambda: pool.acquire(timeout=5))
     clock.await_waiters()
     other = Borrower(pool)
     clock.await_waiters()
@@ -80,21 +91,25 @@ def test_a_timeout_says_how_long_it_waited_and_how_many_others_wait(
     other.give_back()
 
 
-def test_a_shared_lease_is_held_by_nobody_in_particular(make_pool: MakePool) -> None:
+def test_a_shared_lease_is_held_by_several(make_pool: MakePool) -> None:
     pool = make_pool(max_size=1)
-    lease = pool.checkout()
-    lease.share()
-    assert timeout_message(pool).splitlines()[1:3] == ["Oldest holders:", "  an unknown thread"]
+    lease = pool.acquire()
+    pool.share(lease)
+    assert timeout_message(pool).splitlines()[1:3] == [
+        "Oldest holders:",
+        "  thread 'shared by several' (alive), held for 0.0 s",
+    ]
     lease.release()
 
 
 def test_a_holder_that_is_dead_is_said_to_be(make_pool: MakePool) -> None:
-    """Nobody should ever see it; if somebody does, it says what to look for."""
+    """It should never be seen; if it is, the message says what to look for."""
     pool = make_pool()
-    lease = pool.checkout()
-    owner = Worker(current_owner).result()
-    message = describe_exhaustion(pool.stats(), [(owner, 0.0, 0.0)], 1.0, 1.0)
-    assert "  thread 'worker' (dead), held for 1.0 s, idle for 1.0 s\n" in message
+    lease = pool.acquire()
+    (record,) = pool.leases()
+    record = dataclasses.replace(record, owner="worker", is_alive=False, held_for=1.0)
+    message = describe_exhaustion(pool.stats(), [record], 1.0)
+    assert "  thread 'worker' (dead), held for 1.0 s\n" in message
     lease.release()
 
 
@@ -104,7 +119,7 @@ def test_where_everybody_connects_the_advice_is_to_look_at_the_server(
     pool = make_pool(max_size=1)
     messages: list[str] = []
     driver.on_connect = lambda: messages.append(timeout_message(pool))
-    pool.checkout().release()
+    pool.acquire().release()
     assert messages[0].splitlines()[-1] == (
         "Connecting to the server takes too long; see whether it can be reached."
     )
@@ -114,17 +129,17 @@ def test_the_last_connect_that_failed_is_the_cause_of_a_timeout(
     make_pool: MakePool, driver: FakeDriver
 ) -> None:
     pool = make_pool(max_size=2)
-    lease = pool.checkout()
+    lease = pool.acquire()
 
     def refuse() -> None:
         raise OSError("no route")
 
     driver.on_connect = refuse
     with pytest.raises(OSError):
-        pool.checkout()
+        pool.acquire()
     pool.resize(1)
     with pytest.raises(PoolTimeout) as caught:
-        pool.checkout(timeout=0)
+        pool.acquire(timeout=0)
     assert repr(caught.value.__cause__) == "OSError('no route')"
     lease.release()
 
@@ -137,11 +152,11 @@ def test_a_connect_that_succeeds_ends_the_story(make_pool: MakePool, driver: Fak
 
     driver.on_connect = refuse
     with pytest.raises(OSError):
-        pool.checkout()
+        pool.acquire()
     driver.on_connect = lambda: None
-    lease = pool.checkout()
+    lease = pool.acquire()
     with pytest.raises(PoolTimeout) as caught:
-        pool.checkout(timeout=0)
+        pool.acquire(timeout=0)
     assert caught.value.__cause__ is None
     lease.release()
 
@@ -155,8 +170,8 @@ def test_a_cause_keeps_nothing_alive(make_pool: MakePool, driver: FakeDriver) ->
 
     driver.on_connect = refuse
     with pytest.raises(OSError):
-        pool.checkout()
-    kept = pool._connect_error
+        pool.acquire()
+    kept = pool._core.connector.error
     assert kept is not None
     assert (kept.__traceback__, kept.__context__) == (None, None)
 
@@ -174,5 +189,5 @@ def test_an_error_that_cannot_be_made_again_is_told_in_words(
     pool = make_pool()
     driver.on_connect = refuse
     with pytest.raises(DifficultError):
-        pool.checkout()
-    assert repr(pool._connect_error) == "PoolError('db says 7')"
+        pool.acquire()
+    assert repr(pool._core.connector.error) == "RuntimeError('db says 7')"

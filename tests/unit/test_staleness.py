@@ -5,16 +5,7 @@ import pytest
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
 
 from .conftest import MakePool
-from .helpers import Pool, picture
-
-
-def fill(pool: Pool, count: int) -> list[FakeConnection]:
-    """Leave ``count`` idle connections behind."""
-    leases = [pool.checkout() for _ in range(count)]
-    connections = [lease.connection for lease in leases]
-    for lease in leases:
-        lease.release()
-    return connections
+from .helpers import fill, picture
 
 
 def test_eight_connections_that_the_server_closed_cost_one_check(
@@ -24,7 +15,7 @@ def test_eight_connections_that_the_server_closed_cost_one_check(
     pool = make_pool(max_size=8)
     for connection in fill(pool, 8):
         connection.kill()
-    lease = pool.checkout()
+    lease = pool.acquire()
     assert lease.connection is driver.connections[8]
     assert (driver.checks, driver.open()) == (1, [lease.connection])
     assert picture(pool) == {"leased": 1}
@@ -41,10 +32,10 @@ def test_connections_of_the_condemned_generation_close_when_they_come_back(
     make_pool: MakePool, driver: FakeDriver
 ) -> None:
     pool = make_pool()
-    out = pool.checkout()
+    out = pool.acquire()
     (idle,) = fill(pool, 1)
     idle.kill()
-    pool.checkout().release()
+    pool.acquire().release()
     out.release()
     assert picture(pool) == {"idle": 1}
     assert pool.stats().closed == {"check_failed": 1, "recycled": 1}
@@ -58,7 +49,7 @@ def test_a_dead_connection_of_an_older_generation_condemns_nobody(
     (dead,) = fill(pool, 1)
     dead.kill()
     driver.on_check = lambda connection: pool.recycle()
-    pool.checkout().release()
+    pool.acquire().release()
     assert pool.stats().generation == 2
 
 
@@ -67,7 +58,7 @@ def test_a_loud_connection_that_answers_is_kept(make_pool: MakePool, driver: Fak
     pool = make_pool()
     (loud,) = fill(pool, 1)
     loud.is_quiet = False
-    lease = pool.checkout()
+    lease = pool.acquire()
     assert lease.connection is loud
     assert driver.checks == 1
     lease.release()
@@ -80,10 +71,10 @@ def test_a_connection_idle_for_longer_than_check_after_is_checked_before_use(
     pool = make_pool(check_after=30)
     fill(pool, 1)
     clock.advance(idle_for)
-    lease = pool.checkout()
+    lease = pool.acquire()
     assert (driver.checks, pool.stats().checks) == (checks, checks)
     lease.release()
-    pool.checkout().release()
+    pool.acquire().release()
     assert driver.checks == checks
 
 
@@ -100,7 +91,7 @@ def test_a_check_has_what_is_left_of_the_deadline(
         return True
 
     driver.check = check  # type: ignore[method-assign]
-    pool.checkout().release()
+    pool.acquire().release()
     assert timeouts == [5.0]
 
 
@@ -117,10 +108,10 @@ def test_a_connect_that_fails_after_a_failed_check_is_raised_as_it_is(
 
     driver.on_connect = refuse
     with pytest.raises(OSError, match="refused"):
-        pool.checkout()
+        pool.acquire()
     assert picture(pool) == {}
     driver.on_connect = lambda: None
-    pool.checkout().release()
+    pool.acquire().release()
 
 
 def test_the_place_of_a_dead_connection_is_free_only_once_it_is_closed(
@@ -132,6 +123,6 @@ def test_the_place_of_a_dead_connection_is_free_only_once_it_is_closed(
         connection.kill()
     seen: list[dict[str, int]] = []
     driver.on_close = lambda connection: seen.append(picture(pool))
-    pool.checkout().release()
-    assert seen == [{"leased": 1, "maintenance": 1}, {"leased": 1}]
+    pool.acquire().release()
+    assert seen == [{"leased": 1, "maintenance": 1}, {"maintenance": 1}]
     assert driver.most_open == 2

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+from collections.abc import Callable
 
 import pytest
 
-from django_connmgr import PoolTimeout
-from django_connmgr.testing import FakeDriver, ManualClock
+from django_connmgr._pool.errors import PoolTimeout
+from django_connmgr._pool.lease import Lease
+from django_connmgr._pool.lost import RESTS_WARM
+from django_connmgr._pool.owner import here
+from django_connmgr._pool.scope import Scope
+from django_connmgr._pool.state import PoolStatus
+from django_connmgr._pool.stats import Counters, LeaseRecord
+from django_connmgr._pool.waiter import Waiter
+from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
 
 from .conftest import MakePool
-from .helpers import Borrower, borrow
+from .helpers import Borrower, Pool, Worker, borrow, picture
 
 
 def test_the_numbers_of_a_pool_that_nobody_used(make_pool: MakePool) -> None:
@@ -22,6 +31,7 @@ def test_the_numbers_of_a_pool_that_nobody_used(make_pool: MakePool) -> None:
         "size": 0,
         "connecting": 0,
         "idle": 0,
+        "warm": 0,
         "leased": 0,
         "maintenance": 0,
         "waiting": 0,
@@ -48,7 +58,7 @@ def test_seconds_are_counted_where_they_are_spent(
 ) -> None:
     pool = make_pool(max_size=1)
     driver.on_connect = lambda: clock.advance(2)
-    lease = pool.checkout()
+    lease = pool.acquire()
     waiting = Borrower(pool)
     clock.await_waiters()
     clock.advance(3)
@@ -71,7 +81,7 @@ def test_connects_that_fail_take_time_too(
 
     driver.on_connect = fail
     with pytest.raises(OSError):
-        pool.checkout()
+        pool.acquire()
     stats = pool.stats()
     assert (stats.connect_failures, stats.connect_seconds, stats.opened) == (1, 4.0, 0)
     assert stats.checkouts == 0
@@ -79,9 +89,9 @@ def test_connects_that_fail_take_time_too(
 
 def test_timeouts_are_counted(make_pool: MakePool) -> None:
     pool = make_pool(max_size=1)
-    lease = pool.checkout()
+    lease = pool.acquire()
     with pytest.raises(PoolTimeout):
-        pool.checkout(timeout=0)
+        pool.acquire(timeout=0)
     stats = pool.stats()
     assert (stats.timeouts, stats.waits, stats.checkouts, stats.waiting) == (1, 1, 1, 0)
     lease.release()
@@ -91,19 +101,21 @@ def test_a_discarded_connection_was_held_as_long_as_it_was(
     make_pool: MakePool, clock: ManualClock
 ) -> None:
     pool = make_pool()
-    lease = pool.checkout()
+    lease = pool.acquire()
     clock.advance(5)
     lease.discard()
-    dropped = pool.checkout()
+    dropped = pool.acquire()
     clock.advance(2)
     del dropped
+    gc.collect()
+    pool.maintain()
     assert pool.stats().hold_seconds == 7.0
 
 
 def test_stats_are_one_moment_and_do_not_change(make_pool: MakePool) -> None:
     pool = make_pool()
     before = pool.stats()
-    pool.checkout().discard()
+    pool.acquire().discard()
     assert (before.size, before.checkouts, before.closed) == (0, 0, {})
     with pytest.raises(dataclasses.FrozenInstanceError):
         before.size = 1  # type: ignore[misc]
@@ -111,10 +123,156 @@ def test_stats_are_one_moment_and_do_not_change(make_pool: MakePool) -> None:
         before.closed["idle"] = 1  # type: ignore[index]
 
 
-def test_what_was_lost_is_taken_back_before_it_is_counted(make_pool: MakePool) -> None:
+# Looking changes nothing
+
+
+def snapshot(pool: Pool) -> tuple[object, ...]:
+    """All that the pool knows, field by field, in order."""
+    state = pool._state
+    slots = [
+        (
+            slot,
+            *(
+                getattr(slot, name)
+                for name in type(slot).__slots__
+                if name not in {"watch", "on_lease_collected"} and hasattr(slot, name)
+            ),
+        )
+        for slot in state.slots
+    ]
+    counters = {field.name: getattr(state.counters, field.name) for field in FIELDS}
+    counters["closed"] = dict(state.counters.closed)
+    others = {
+        name: value
+        for name, value in vars(state).items()
+        if isinstance(value, (int, float, str, bool, PoolStatus))
+    }
+    return (
+        slots,
+        counters,
+        others,
+        [list(table) for table in (state.connecting, state.cold, state.warm, state.waiters)],
+        list(state.lost.queue),
+        state.lost.first,
+        vars(state.growth).copy(),
+        list(here.owner.held),
+    )
+
+
+FIELDS = dataclasses.fields(Counters)
+LOOKS = pytest.mark.parametrize(
+    "look",
+    [
+        lambda pool: pool.stats(),
+        lambda pool: pool.leases(),
+        lambda pool: pool.leases(stacks=True),
+        repr,
+        lambda pool: pool.has_lost(),
+        lambda pool: pool.reap_interval,
+    ],
+    ids=["stats", "leases", "leases with stacks", "repr", "has_lost", "reap_interval"],
+)
+
+
+@LOOKS
+def test_a_look_changes_nothing(
+    make_pool: MakePool, clock: ManualClock, look: Callable[[Pool], object]
+) -> None:
+    """With a slot in every state, a waiter, and reports that no pass has taken in yet."""
+    pool, scope = make_pool(max_size=7, max_idle=5, reclaim=False, leak_threshold=1.0), Scope("x")
+    leases = [pool.acquire(scope=scope) for _ in range(7)]
+    leases.pop().release()
+    leases.pop().release(is_warm=True)
+    pool.keep(leases[0])
+    del leases[-1]
+    gc.collect()
+    doomed = Worker(pool.acquire).result()
+    slot = leases[1].slot
+    assert slot is not None
+    slot.lost.report(slot, slot.lease, RESTS_WARM)
+    pool.suspend()
+    waiting: Lease[FakeConnection] = Lease(pool)
+    waiter = Waiter(waiting, here.owner, scope, clock.now(), 5.0)  # That no thread wakes for.
+    pool._state.waiters[waiter] = None
+    pool._state.lost.first = waiter
+    del leases[-1]
+    gc.collect()
+    clock._now += 10
+    assert pool.has_lost()
+    before = snapshot(pool)
+    look(pool)
+    for one, other in zip(snapshot(pool), before, strict=True):
+        assert one == other
+    pool.resume()
+    assert waiter.is_out
+    waiting.release()
+    leases.clear()
+    gc.collect()
+    pool.maintain()
+    assert not doomed.is_held()
+
+
+def test_what_finalisers_have_given_back_is_seen_as_idle(make_pool: MakePool) -> None:
+    """Although no pass has taken it in yet."""
     pool = make_pool()
-    lease = pool.checkout()
-    del lease
-    stats = pool.stats()
-    assert (stats.leased, stats.idle, stats.reaped) == (0, 1, 1)
     borrow(pool)
+    held = pool.acquire()
+    lease = pool.acquire()
+    del lease
+    gc.collect()
+    assert (picture(pool), len(pool.leases())) == ({"idle": 1, "leased": 1}, 1)
+    pool.maintain()
+    assert (picture(pool), len(pool.leases())) == ({"idle": 1, "leased": 1}, 1)
+    held.release()
+
+
+# Leases
+
+
+def test_leases_tell_who_has_what_longest_held_first(
+    make_pool: MakePool, clock: ManualClock, driver: FakeDriver
+) -> None:
+    pool, scope = make_pool(max_size=4), Scope("GET /orders/")
+    kept = pool.acquire(scope=scope)
+    clock.advance(1)
+    used = Borrower(pool, name="other")
+    used.await_served()
+    pool.keep(kept)
+    clock.advance(2)
+    warm = pool.acquire()
+    warm.release(is_warm=True)
+    seen: list[list[LeaseRecord]] = []
+    driver.on_connect = lambda: seen.append(pool.leases())
+    third = Borrower(pool, name="third")
+    third.await_served()
+    ((first, second, connecting),) = seen  # What is warm is not leased.
+    assert (first.owner, first.state, first.unit, first.held_for, first.idle_for) == (
+        "MainThread",
+        "kept",
+        "GET /orders/",
+        3.0,
+        2.0,
+    )
+    assert (second.owner, second.state, second.held_for, second.backend_pid) == (
+        "other",
+        "leased",
+        2.0,
+        2,
+    )
+    assert (connecting.owner, connecting.state, connecting.is_alive) == (
+        "third",
+        "connecting",
+        True,
+    )
+    for borrower in (used, third):
+        borrower.give_back()
+    kept.release()
+
+
+def test_leases_tell_where_their_owners_are_if_they_are_asked(make_pool: MakePool) -> None:
+    pool = make_pool()
+    lease = pool.acquire()
+    ((with_stack,), (without,)) = pool.leases(stacks=True), pool.leases()
+    assert "test_leases_tell_where_their_owners_are" in with_stack.stack
+    assert without.stack == ""
+    lease.release()

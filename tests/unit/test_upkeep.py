@@ -5,12 +5,12 @@ import itertools
 import pytest
 
 from django_connmgr._pool.driver import ConnectionState
-from django_connmgr._pool.spread import JITTER, Spread
+from django_connmgr._pool.jitter import SHARE, Jitter
+from django_connmgr._pool.owner import here
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock, ServerFull
 
 from .conftest import MakePool
-from .helpers import Borrower, Worker, borrow, picture
-from .test_staleness import fill
+from .helpers import Borrower, Worker, borrow, fill, picture
 
 
 def test_what_was_idle_for_max_idle_is_closed_without_any_traffic(
@@ -124,7 +124,7 @@ def test_a_refill_ends_although_every_new_connection_is_closed_at_once(
 
 def test_a_closed_pool_is_not_refilled(make_pool: MakePool, driver: FakeDriver) -> None:
     pool = make_pool(min_size=2)
-    lease = pool.checkout()
+    lease = pool.acquire()
     pool.close()
     driver.on_connect = lambda: pytest.fail("It connected.")
     pool.maintain()
@@ -174,12 +174,12 @@ def test_connections_opened_together_do_not_end_together(
 ) -> None:
     pool = make_pool(max_size=10, max_lifetime=1000, max_idle=0)
     fill(pool, 10)
-    clock.advance(1000 * (1 - JITTER) - 0.1)
+    clock.advance(1000 * (1 - SHARE) - 0.1)
     sizes = []
     for _ in range(10):
         pool.maintain()
         sizes.append(pool.stats().size)
-        clock.advance(1000 * JITTER / 10)
+        clock.advance(1000 * SHARE / 10)
     pool.maintain()
     sizes.append(pool.stats().size)
     steps = [before - after for before, after in itertools.pairwise(sizes)]
@@ -193,16 +193,16 @@ def test_connections_opened_together_do_not_end_together(
 @pytest.mark.parametrize("count", [2, 5, 10, 50])
 def test_expiries_are_spaced_over_the_last_tenth(count: int) -> None:
     """Evenly enough that no two of them are nearer than half of an even spacing."""
-    spread = Spread()
-    times = sorted(spread.expiry(100.0, 1000.0) for _ in range(count))
-    assert times[0] >= 100 + 1000 * (1 - JITTER)
+    jitter = Jitter()
+    times = sorted(jitter.expiry(100.0, 1000.0) for _ in range(count))
+    assert times[0] >= 100 + 1000 * (1 - SHARE)
     assert times[-1] <= 100 + 1000
     gaps = [after - before for before, after in itertools.pairwise(times)]
-    assert min(gaps) > 1000 * JITTER / count / 3
+    assert min(gaps) > 1000 * SHARE / count / 3
 
 
 def test_processes_that_start_together_end_their_connections_apart() -> None:
-    assert len({Spread().expiry(0.0, 1000.0) for _ in range(10)}) == 10
+    assert len({Jitter().expiry(0.0, 1000.0) for _ in range(10)}) == 10
 
 
 # Keeping alive
@@ -248,16 +248,18 @@ def test_what_keepalive_finds_dead_is_closed_with_all_of_its_age(
     assert pool.stats().closed == {"check_failed": 1, "recycled": 2}
 
 
-def test_keepalive_forgets_the_past_however_long_nobody_borrows(
+def test_the_indexes_do_not_grow_while_a_pool_lies_idle_for_weeks(
     make_pool: MakePool, clock: ManualClock
 ) -> None:
-    """Its notes do not grow while a pool lies idle for weeks."""
     pool = make_pool(keepalive=60, max_idle=0, max_lifetime=0)
-    fill(pool, 3)
+    fill(pool, 2)
+    borrow(pool, is_warm=True)
     for _ in range(50):
         clock.advance(60)
         pool.maintain()
-    assert len(pool._ledger._idle) <= 6
+        borrow(pool, is_warm=True)
+    state = pool._state
+    assert (len(state.cold), len(state.warm), len(state.lost.queue)) == (1, 1, 0)
 
 
 def test_keepalive_does_not_change_who_is_lent_first(
@@ -285,7 +287,9 @@ def test_what_upkeep_closed_is_not_remembered_below_what_is_in_use(
             clock.advance(60)
             borrow(pool)
             pool.maintain()
-    assert len(pool._ledger._idle) <= 6
+    assert set(pool._state.cold) == set(pool._state.slots)
+    assert not pool._state.warm
+    assert not [slot for slot in here.owner.held if slot.lost is pool._state.lost]
 
 
 def test_a_connection_is_lent_to_nobody_while_it_is_kept_alive(
@@ -339,7 +343,7 @@ def test_upkeep_takes_back_and_cleans_what_dead_threads_held(
     pool = make_pool()
 
     def take() -> object:
-        lease = pool.checkout()
+        lease = pool.acquire()
         lease.connection.state = ConnectionState.IN_TRANSACTION
         return lease
 
@@ -358,7 +362,7 @@ def test_upkeep_closes_what_a_dead_thread_left_unusable(
     pool = make_pool()
 
     def take() -> object:
-        lease = pool.checkout()
+        lease = pool.acquire()
         lease.connection.state = ConnectionState.UNUSABLE
         return lease
 
@@ -367,7 +371,7 @@ def test_upkeep_closes_what_a_dead_thread_left_unusable(
     assert (picture(pool), driver.open()) == ({}, [])
 
 
-def test_upkeep_leaves_alone_what_somebody_leased_in_the_meantime(
+def test_upkeep_leaves_alone_what_was_leased_in_the_meantime(
     make_pool: MakePool, clock: ManualClock, driver: FakeDriver
 ) -> None:
     pool = make_pool(keepalive=60, max_idle=0)

@@ -64,7 +64,7 @@ async def nothing_is_leased() -> bool:
         # What is left of a cancelled task is a cycle of exceptions and frames.
         gc.collect()
         stats = pools["default"].stats()
-        if not stats.leased + stats.connecting + stats.maintenance:
+        if not stats.leased + stats.warm + stats.connecting + stats.maintenance:
             return True
         await asyncio.sleep(0.01)
     return False

@@ -147,12 +147,18 @@ async def _lines(line: str, until: str) -> AsyncIterator[str]:
     yield line.format(await aask())
 
 
+def taken() -> int:
+    """How many connections are leased, or warm for a request."""
+    stats = pools["default"].stats()
+    return stats.leased + stats.warm
+
+
 def silent_stream(request: HttpRequest) -> StreamingHttpResponse:
     """The view asks, the stream does not: is anything leased before the first chunk?"""
     ask()
 
     def chunks() -> Iterator[str]:
-        yield f"{pools['default'].stats().leased}\n"
+        yield f"{taken()}\n"
 
     return StreamingHttpResponse(chunks())
 
@@ -163,9 +169,9 @@ def leases_between_steps(request: HttpRequest) -> StreamingHttpResponse:
 
     def chunks() -> Iterator[str]:
         for _ in range(2):
-            before = pools["default"].stats().leased
+            before = taken()
             ask()
-            yield f"{before} {pools['default'].stats().leased}\n"
+            yield f"{before} {taken()}\n"
 
     return StreamingHttpResponse(chunks())
 

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from django_connmgr._pool.lease import Lease
 from django_connmgr._pool.limits import Limits
-from django_connmgr._pool.owner import current_owner
 from django_connmgr._pool.pool import ConnectionPool
-from django_connmgr._pool.slot import FREE, KEPT, Lease
-from django_connmgr._pool.unit import Unit, current_unit
+from django_connmgr._pool.slot import Slot
 from django_connmgr.backends.sqlite3.base import DatabaseWrapper
 from django_connmgr.testing import FakeConnection, FakeDriver
+from django_connmgr.units.current import current_unit
+from django_connmgr.units.unit import Unit
 
 pytestmark = pytest.mark.stress
 
@@ -51,7 +52,7 @@ class Race:
             thread.start()
         for thread in threads:
             thread.join(40)
-            assert not thread.is_alive(), "somebody sleeps for ever"
+            assert not thread.is_alive(), "a thread sleeps for ever"
         sys.stdout.write(f"{self.steps} steps\n")
         if self.error is not None:
             raise self.error
@@ -70,7 +71,7 @@ class Race:
     def use(self, connection: object) -> None:
         me = object()
         key = id(connection)
-        assert self.users.setdefault(key, me) is me, "somebody else is using it"
+        assert self.users.setdefault(key, me) is me, "another thread is using it"
         for _ in range(3):  # Time for others to come in.
             assert self.users[key] is me
         del self.users[key]
@@ -81,7 +82,10 @@ def race() -> Race:
     return Race(random.randrange(2**32))
 
 
-def test_no_connection_has_two_users_and_none_is_lost(race: Race) -> None:
+def test_no_connection_has_two_users_and_none_is_lost(  # noqa: C901 - many actions
+    race: Race,
+) -> None:
+    """Owners leave theirs warm, keep them or give them back; others take the warm ones."""
     driver = FakeDriver()
     pool: ConnectionPool[FakeConnection] = ConnectionPool(
         "test", driver, Limits(max_size=2, timeout=30, reap_interval=0.0)
@@ -89,24 +93,41 @@ def test_no_connection_has_two_users_and_none_is_lost(race: Race) -> None:
     unit = [Unit("first")]
 
     def owner(rng: random.Random) -> Callable[[], None]:
-        held: list[Lease[FakeConnection]] = []
+        kept: list[Lease[FakeConnection]] = []
+        warm: list[Slot[FakeConnection]] = []
+
+        def lease_one() -> Lease[FakeConnection]:
+            # As a wrapper does: what is kept, what is warm, or another one.
+            if kept:
+                lease = kept.pop()
+                if pool.use(lease):
+                    return lease
+            found = pool.retake(warm[0]) if warm else None
+            return found or pool.acquire(scope=unit[0])
 
         def step() -> None:
-            # As a wrapper does: begin a hold, end it, look who waits.
-            if held and not held[0].claim.pick_up():
-                held.clear()
-            if not held:
-                held.append(pool.checkout())
-                unit[0].add(held[0])
-            lease = held[0]
+            lease = lease_one()
             race.use(lease.connection)
-            is_kept = rng.random() < 0.05
-            lease.claim.put_down(KEPT if is_kept else FREE)
-            is_wanted = lease.claim.is_due or (not is_kept and pool.is_short(current_owner()))
-            if is_kept or is_wanted or rng.random() < 0.1:
-                if lease.claim.pick_up():
+            slot = lease.slot
+            assert slot is not None
+            warm[:] = [slot]
+            chance = rng.random()
+            if chance < 0.05 and pool.keep(lease):
+                kept.append(lease)
+                # Nobody may sit on a connection for ever, or the others could only wait.
+                if rng.random() < 0.5:
+                    lease = lease_one()
+                    race.use(lease.connection)
                     lease.release()
-                held.clear()
+            elif chance < 0.15:
+                lease.release()
+            elif chance < 0.2:
+                lease.release(is_warm=True)
+                pool.cool(slot)
+            elif chance < 0.22:
+                del lease  # As code that forgets.
+            else:
+                lease.release(is_warm=True)
 
         return step
 
@@ -119,11 +140,14 @@ def test_no_connection_has_two_users_and_none_is_lost(race: Race) -> None:
         return step
 
     race.run(*[owner] * 6, ender)
+    unit[0].end()
     gc.collect()
+    pool.maintain()
     stats = pool.stats()
-    assert stats.idle == stats.size == driver.most_open == 2
+    assert (stats.idle, stats.warm, stats.size, driver.most_open) == (2, 0, 2, 2)
     assert (stats.timeouts, stats.waiting) == (0, 0)
-    assert stats.reclaimed > 0
+    assert stats.waits > 0
+    assert stats.reaped > 0
     pool.close()
 
 
@@ -142,6 +166,8 @@ def test_wrappers_that_do_everything_never_meet_on_a_connection(  # noqa: C901 -
     def player(rng: random.Random) -> Callable[[], None]:
         wrapper = DatabaseWrapper(settings, "race")
         current_unit.set(Unit("mine"))
+
+        borrower = wrapper.borrower
 
         def query() -> None:
             with wrapper.cursor() as cursor:
@@ -173,14 +199,14 @@ def test_wrappers_that_do_everything_never_meet_on_a_connection(  # noqa: C901 -
                 wrapper.set_autocommit(True)
 
         def block() -> None:
-            wrapper.enter_block()
+            borrower.enter_block(None)
             try:
                 raw = wrapper.connection
                 query()
                 assert wrapper.connection is raw
                 race.use(raw)
             finally:
-                wrapper.exit_block()
+                borrower.exit_block()
 
         def change_unit() -> None:
             unit = current_unit.get()
@@ -192,14 +218,14 @@ def test_wrappers_that_do_everything_never_meet_on_a_connection(  # noqa: C901 -
 
         actions = [query] * 8 + [drop] * 3 + [transact, block, block, change_unit]
         actions += [leave_to_the_collector, leave_to_another]
-        actions += [wrapper.release_lease, wrapper.close, wrapper.commit, wrapper.ensure_connection]
+        actions += [borrower.release, wrapper.close, wrapper.commit, wrapper.ensure_connection]
 
         def step() -> None:
             rng.choice(actions)()
             if rng.random() < 0.3:
                 # Nobody may sit on a connection for ever, or the others could only wait.
                 rubbish.clear()
-                wrapper.release_lease()
+                borrower.release()
 
         return step
 
@@ -212,10 +238,11 @@ def test_wrappers_that_do_everything_never_meet_on_a_connection(  # noqa: C901 -
         assert pool is not None
         for thread in ending:
             thread.join(10)
+        pool.maintain()
         stats = pool.stats()
-        assert (stats.leased, stats.timeouts, stats.waiting) == (0, 0, 0)
+        assert (stats.leased, stats.warm, stats.timeouts, stats.waiting) == (0, 0, 0, 0)
         assert stats.idle == stats.size
-        assert stats.reclaimed > 0
+        assert stats.waits > 0
     finally:
         DatabaseWrapper(settings, "race").close_pool()
         django_db_blocker.restore()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from django_connmgr.backends import session
-from django_connmgr.backends.session import touches_session
+from django_connmgr.backends import sql as statements
+from django_connmgr.backends.sql import touches_session
 
 CHANGES = [
     "SET search_path TO tenant",
@@ -105,14 +105,26 @@ def test_the_beginning_of_a_long_statement_is_looked_at() -> None:
     assert touches_session("SET search_path = tenant; " + bulk)
 
 
-def test_long_statements_are_not_remembered() -> None:
-    session.known.clear()
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> set[Any]:
+    """The statements that were found to be harmless: none yet."""
+    found: set[Any] = set()
+    monkeypatch.setattr(statements, "harmless", found)
+    return found
+
+
+def test_a_harmless_statement_is_remembered(remembered: set[Any]) -> None:
+    assert not touches_session("SELECT 1")
+    assert touches_session("SET search_path = tenant")
+    assert remembered == {"SELECT 1"}
+
+
+def test_long_statements_are_not_remembered(remembered: set[Any]) -> None:
     touches_session("SELECT " + "1, " * 5000)
-    assert session.known == {}
+    assert remembered == set()
 
 
-def test_only_so_many_statements_are_remembered() -> None:
-    session.known.clear()
+def test_only_so_many_statements_are_remembered(remembered: set[Any]) -> None:
     for number in range(5000):
         touches_session(f"SELECT {number}")
-    assert 0 < len(session.known) <= 2048
+    assert 0 < len(remembered) <= 2048

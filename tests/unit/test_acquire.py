@@ -5,16 +5,15 @@ import threading
 
 import pytest
 
-from django_connmgr import PoolClosed, PoolError
+from django_connmgr import exceptions
 from django_connmgr._pool.driver import ConnectionState
-from django_connmgr._pool.owner import current_owner
-from django_connmgr._pool.slot import Lease
+from django_connmgr._pool.errors import PoolClosed, PoolTimeout
+from django_connmgr._pool.limits import Limits
+from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr.testing import FakeConnection, FakeDriver
 
 from .conftest import MakePool
 from .helpers import Worker, picture
-
-RELEASED = "This lease was released; check out another."
 
 
 def test_a_pool_that_nobody_used_has_opened_nothing(
@@ -29,11 +28,11 @@ def test_a_pool_that_nobody_used_has_opened_nothing(
     assert driver.connections == []
 
 
-def test_the_first_checkout_opens_one_connection_and_lends_it_itself(
+def test_the_first_acquire_opens_one_connection_and_lends_it_itself(
     make_pool: MakePool, driver: FakeDriver
 ) -> None:
     pool = make_pool()
-    lease = pool.checkout()
+    lease = pool.acquire()
     assert lease.connection is driver.connections[0]
     assert picture(pool) == {"leased": 1}
     lease.release()
@@ -45,26 +44,26 @@ def test_reusing_a_healthy_clean_connection_sends_nothing(
 ) -> None:
     pool = make_pool()
     for _ in range(3):
-        pool.checkout().release()
+        pool.acquire().release()
     connection = driver.connections[0]
     assert driver.connections == [connection]
-    assert (driver.checks, connection.rollbacks) == (0, 0)
+    assert (driver.checks, driver.resets, connection.rollbacks) == (0, 0, 0)
 
 
 def test_the_last_returned_is_the_first_lent(make_pool: MakePool) -> None:
     pool = make_pool()
-    first, second = pool.checkout(), pool.checkout()
+    first, second = pool.acquire(), pool.acquire()
     returned_last = first.connection
     second.release()
     first.release()
-    again = pool.checkout()
+    again = pool.acquire()
     assert again.connection is returned_last
     again.release()
 
 
-def test_without_a_limit_every_checkout_gets_a_connection(make_pool: MakePool) -> None:
+def test_without_a_limit_every_acquire_gets_a_connection(make_pool: MakePool) -> None:
     pool = make_pool(max_size=None)
-    leases = [pool.checkout() for _ in range(20)]
+    leases = [pool.acquire() for _ in range(20)]
     assert picture(pool) == {"leased": 20}
     for lease in leases:
         lease.release()
@@ -80,7 +79,7 @@ def test_fifty_threads_never_open_more_than_max_size_nor_share_a_connection(
     def use() -> None:
         barrier.wait()
         for _ in range(5):
-            lease = pool.checkout()
+            lease = pool.acquire()
             connection = lease.connection
             assert connection not in in_use
             in_use.append(connection)
@@ -106,7 +105,7 @@ def test_a_connect_of_the_callers_own_replaces_the_driver_s(
         timeouts.append(timeout)
         return own
 
-    lease = pool.checkout(connect=connect)
+    lease = pool.acquire(connect=connect)
     assert lease.connection is own
     assert (timeouts, driver.connections) == ([7.0], [])
     lease.release()
@@ -115,73 +114,37 @@ def test_a_connect_of_the_callers_own_replaces_the_driver_s(
 def test_a_closed_pool_refuses(make_pool: MakePool, driver: FakeDriver) -> None:
     pool = make_pool()
     pool.close()
-    with pytest.raises(PoolClosed, match=r"^Pool 'test' is closed; the next query"):
-        pool.checkout()
-    assert driver.connections == []
-
-
-# Leases
-
-
-@pytest.mark.parametrize("end", ["release", "discard"])
-@pytest.mark.parametrize("misuse", ["release", "discard", "share"])
-def test_an_ended_lease_cannot_be_ended_again(make_pool: MakePool, end: str, misuse: str) -> None:
-    pool = make_pool()
-    lease = pool.checkout()
-    getattr(lease, end)()
-    before = picture(pool)
-    with pytest.raises(PoolError) as caught:
-        getattr(lease, misuse)()
-    assert str(caught.value) == RELEASED
-    assert picture(pool) == before
-
-
-def test_a_released_lease_does_not_show_its_connection(make_pool: MakePool) -> None:
-    pool = make_pool()
-    lease = pool.checkout()
-    lease.release()
-    with pytest.raises(PoolError) as caught:
-        _ = lease.connection
-    assert str(caught.value) == RELEASED
-
-
-def test_a_released_lease_cannot_release_the_next_borrower_s_connection(
-    make_pool: MakePool,
-) -> None:
-    """A returned connection is never touched again by its previous owner."""
-    pool = make_pool(max_size=1)
-    old = pool.checkout()
-    old.release()
-    new = pool.checkout()
-    with pytest.raises(PoolError):
-        old.release()
-    assert (old.is_held(), new.is_held()) == (False, True)
-    assert picture(pool) == {"leased": 1}
-    new.release()
-
-
-def test_a_lease_has_no_connection_before_that_is_open(make_pool: MakePool) -> None:
-    pool = make_pool()
-    lease = Lease(pool)
-    with pool._lock:
-        assert pool._ledger.reserve(lease, current_owner(), 0.0)
-    with pytest.raises(PoolError) as caught:
-        _ = lease.connection
+    with pytest.raises(PoolClosed) as caught:
+        pool.acquire()
     assert str(caught.value) == (
-        "This lease has no connection yet: use it when checkout() has returned."
+        "Pool 'test' is closed; the next query on connections['test'] makes a new one, so do not "
+        "keep pools."
     )
-    assert picture(pool) == {"connecting": 1}
-    lease.discard()
-    assert picture(pool) == {}
+    assert (driver.connections, picture(pool)) == ([], {})
 
 
-def test_a_lease_describes_itself(make_pool: MakePool) -> None:
-    pool = make_pool()
-    lease = pool.checkout()
-    assert repr(lease) == f"<Lease {lease.id} of pool 'test', held>"
-    assert repr(lease.slot) == f"<Slot leased generation=1 lease={lease.id}>"
+def test_a_pool_raises_the_classes_that_it_was_given(driver: FakeDriver) -> None:
+    """Django's are ``OperationalError``, which the core does not know."""
+    limits = Limits(max_size=1, reap_interval=0)
+    pool = ConnectionPool("test", driver, limits, errors=exceptions.ERRORS)
+    lease = pool.acquire()
+    with pytest.raises(exceptions.PoolTimeout):
+        pool.acquire(timeout=0)
     lease.release()
-    assert repr(lease) == f"<Lease {lease.id} of pool 'test', ended>"
+    with pytest.raises(exceptions.PoolError):
+        lease.release()
+    pool.close()
+    with pytest.raises(exceptions.PoolClosed):
+        pool.acquire()
+
+
+def test_a_pool_of_its_own_raises_its_own_classes(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1)
+    lease = pool.acquire()
+    with pytest.raises(PoolTimeout) as caught:
+        pool.acquire(timeout=0)
+    assert not isinstance(caught.value, exceptions.OperationalError)
+    lease.release()
 
 
 # The lock
@@ -211,12 +174,12 @@ def test_neither_driver_nor_log_is_called_under_the_lock(
     listener = Listener()
     logger.addHandler(listener)
     try:
-        lease = pool.checkout()
+        lease = pool.acquire()
         lease.connection.state = ConnectionState.IN_TRANSACTION
         lease.release()
         driver.connections[0].kill()
-        pool.checkout().discard()  # A dead one is found, a new one opened and closed.
-        Worker(pool.checkout).result()  # Its owner dies.
+        pool.acquire().discard()  # A dead one is found, a new one opened and closed.
+        Worker(pool.acquire).result()  # Its owner dies.
         pool.maintain()
         pool.close()
     finally:
