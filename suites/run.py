@@ -78,7 +78,7 @@ class Run:
             "PORT": str(cluster.port),
         }
         inherited = {key: value for key, value in os.environ.items() if key not in _IGNORED}
-        # Whoever sets it means another checkout's engine. The suites' own code is the current
+        # A user that sets it means another checkout's engine. The suites' own code is the current
         # directory's, or the script's.
         path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
         return {

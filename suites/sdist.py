@@ -16,7 +16,7 @@ def cache() -> Path:
     directory = Path(tempfile.gettempdir()) / f"connmgr-suites-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)
     if directory.is_symlink() or directory.stat().st_uid != os.getuid():
-        raise PermissionError(f"{directory} is somebody else's: remove it, or set TMPDIR.")
+        raise PermissionError(f"{directory} belongs to another user: remove it, or set TMPDIR.")
     return directory
 
 
