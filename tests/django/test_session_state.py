@@ -110,6 +110,34 @@ def test_it_stays_under_contention(pool_of: PoolOf, contenders: Callable[[], Non
             assert len(pids) == 1
 
 
+def test_it_belongs_to_the_unit_that_made_it_not_to_the_one_that_had_the_connection_warm(
+    pool_of: PoolOf,
+) -> None:
+    pool = pool_of(max_size=1, reset="session", timeout=1)
+    with unit_of_work("outer"):
+        before = ask("SHOW search_path")
+        with unit_of_work("inner"):
+            run("SET search_path = pg_temp")
+            assert not is_free()
+        assert in_a_thread(lambda: ask("SHOW search_path")) == before
+    assert pool.stats().opened == 1
+
+
+def test_it_survives_the_end_of_another_task_of_this_thread(pool_of: PoolOf) -> None:
+    """Which had the same connection warm, as tasks of one thread have."""
+    pool_of(max_size=1, reset="session")
+    first, second = copy_context(), copy_context()
+    one, other = unit_of_work("one"), unit_of_work("other")
+    first.run(one.__enter__)
+    first.run(ask)
+    second.run(other.__enter__)
+    second.run(run, "SET search_path = pg_temp")
+    first.run(one.__exit__, None, None, None)
+    assert second.run(ask, "SHOW search_path") == "pg_temp"
+    second.run(other.__exit__, None, None, None)
+    assert is_free()
+
+
 def test_with_rollback_only_it_is_the_next_borrowers_too(pool_of: PoolOf) -> None:
     pool_of(max_size=1)
     with unit_of_work():
