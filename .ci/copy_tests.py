@@ -11,7 +11,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDED = ("tests", "testproject", "benchmarks", "docs", "*.md", "manage.py", "pyproject.toml")
+NEEDED = (
+    "tests",
+    "testproject",
+    "benchmarks",
+    "suites",
+    "docs",
+    "*.md",
+    "manage.py",
+    "pyproject.toml",
+)
 
 
 def copy(target: Path) -> None:
