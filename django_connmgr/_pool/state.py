@@ -371,6 +371,7 @@ class PoolState(Generic[C]):
         del waiters[waiter]
         self.lost.first = next(iter(waiters)) if waiters else None
         self.wait_seconds += now - waiter.lined_up_at
+        waiter.lease = None
         lease.slot = None
         if self.is_full:
             return waiter
@@ -642,6 +643,7 @@ class PoolState(Generic[C]):
         waiters.pop(waiter, None)
         self.lost.first = next(iter(waiters)) if waiters else None
         self.wait_seconds += now - waiter.lined_up_at
+        waiter.lease = None  # Only the thread that waited keeps it alive from now on.
 
     def withdraw_locked(self, waiter: Waiter, now: float) -> Decision[C]:
         """A waiter leaves without having been served; what it was rung for may be there still."""

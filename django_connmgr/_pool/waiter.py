@@ -39,7 +39,7 @@ class Waiter(Bell):
     ) -> None:
         self._silence = silence = Lock()  # As ``Bell.__init__()``, without a call.
         silence.acquire()
-        self.lease = lease
+        self.lease: Any = lease
         self.owner = owner
         self.scope = scope
         self.lined_up_at = now

@@ -561,3 +561,17 @@ def test_behind_a_ghost_a_waiter_still_looks_for_itself(
         gc.collect()
     clock.advance(LOOK_AGAIN)
     waiting.give_back()
+
+
+def test_a_waiter_that_is_out_keeps_no_lease_alive(make_pool: MakePool, clock: ManualClock) -> None:
+    """A slot comes back when the thread that waited drops its lease, if a ring is late or not."""
+    pool = make_pool(max_size=1)
+    lease = pool.acquire()
+    waiting = Borrower(pool)
+    clock.await_waiters()
+    waiter = first_waiter(pool)
+    lease.release()
+    waiting.await_served()
+    assert waiter.is_out
+    assert not any(isinstance(one, Lease) for one in gc.get_referents(waiter, vars(waiter)))
+    waiting.give_back()
