@@ -430,7 +430,7 @@ class ConnectionPool(Generic[C]):
     def maintain(self) -> None:
         """One pass of upkeep, one connection at a time: reap, tell, retire, keep alive, refill.
 
-        The background thread calls it every ``reap_interval`` seconds; anybody may.
+        The background thread calls it every ``reap_interval`` seconds; any thread may.
         """
         self._maintenance.run()
 

@@ -83,7 +83,7 @@ class PoolState(Generic[C]):
         self.slots: dict[Slot[C], None] = {}
         #: Those whose connections are being opened.
         self.connecting: dict[Slot[C], None] = {}
-        #: Idle and anybody's, longest idle first. Ordered dicts, whose both ends and middle are
+        #: Idle without an owner, longest idle first. Ordered dicts, whose ends and middle are
         #: reached in the same time, however many there are.
         self.cold: OrderedDict[Slot[C], None] = OrderedDict()
         #: Idle and their owners', longest idle first.
@@ -396,7 +396,7 @@ class PoolState(Generic[C]):
         slot.lease = None
 
     def _make_cold_locked(self, slot: Slot[C]) -> None:
-        """Make it anybody's. If it is IDLE, it stays so throughout."""
+        """Take its owner from it. If it is IDLE, it stays so throughout."""
         owner = slot.owner
         self.cold[slot] = None
         slot.owner = None
@@ -420,7 +420,7 @@ class PoolState(Generic[C]):
         return self.serve_locked(now)
 
     def cool_locked(self, slot: Slot[C], owner: Owner) -> bool:
-        """Make what is warm for the owner anybody's; whether it was."""
+        """Make cold what is warm for the owner; whether it was."""
         if slot.owner is owner and slot.state is IDLE:
             # As ``_make_cold_locked()``.
             self.cold[slot] = None

@@ -172,7 +172,7 @@ class Borrower:
         if lease is not None and (before & IN_USE or self.cursors or self.use(lease)):
             return True
         try:
-            self.holds |= hold
+            self.holds |= hold  # Again: a lease that was taken back takes its holds along.
             has_begun = self.lease_for_cursor()
         except BaseException:
             self.holds &= ~hold | before
