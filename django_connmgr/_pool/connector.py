@@ -8,13 +8,13 @@ from typing import Generic
 
 from .driver import C, ConnectionState, Driver
 from .jitter import Jitter
-from .slot import CloseReason, Slot
+from .slot import CloseReason, Slot, look_into
 
 logger = logging.getLogger("django_connmgr.pool")
 
 
 class Connector(Generic[C]):
-    """Works on the connection of a slot that its caller has, and that nobody else touches."""
+    """Works on the connection of a slot that its caller has, and that no other thread touches."""
 
     def __init__(self, name: str, driver: Driver[C]) -> None:
         self.name = name
@@ -41,39 +41,38 @@ class Connector(Generic[C]):
             slot.pristine = self.driver.look(connection)
         except Exception:
             slot.pristine = object()  # Nothing to compare with: every release asks for each.
-        self.note_clean(slot, connection)
+        slot.watch = self.driver.watch(connection)
         slot.expires_at = self._jitter.expiry(slot.leased_at, max_lifetime)
 
-    def is_clean(self, slot: Slot[C], connection: C) -> bool:
-        """Whether the next borrower may have it as it is. No round trip."""
+    def is_clean(self, slot: Slot[C]) -> bool:
+        """Whether the next borrower may have the connection as it is. No round trip."""
         try:
-            return bool(self.driver.look(connection) == slot.pristine)
+            return bool(self.driver.look(slot.connection) == slot.pristine)  # type: ignore[arg-type]
         except Exception:
             return False  # Closed behind our back, for example: ``clean()`` says what it is.
 
     def has_transaction(self, slot: Slot[C]) -> bool:
         """Whether the connection works, and is in the middle of a transaction. No round trip."""
-        connection = slot.connection
         try:
-            return (
-                connection is not None
-                and self.driver.state(connection) is ConnectionState.IN_TRANSACTION
-            )
+            state = self.driver.state(slot.connection)  # type: ignore[arg-type]
         except Exception:
             return False
+        return state is ConnectionState.IN_TRANSACTION
 
     def clean(self, slot: Slot[C], connection: C) -> CloseReason | None:
         """Make a used connection as the next borrower expects it, or say why it cannot be."""
+        slot.watch = look_into  # If this is interrupted, the next who gets it cleans it.
         driver = self.driver
         try:
-            state = driver.state(connection)
-            if state is ConnectionState.IN_TRANSACTION:
-                driver.rollback(connection)
+            if not self.is_clean(slot):
                 state = driver.state(connection)
-            if state is not ConnectionState.IDLE:
-                return CloseReason.UNUSABLE
-            if not driver.reset(connection):
-                return CloseReason.RESET_FAILED
+                if state is ConnectionState.IN_TRANSACTION:
+                    driver.rollback(connection)
+                    state = driver.state(connection)
+                if state is not ConnectionState.IDLE:
+                    return CloseReason.UNUSABLE
+                if not driver.reset(connection):
+                    return CloseReason.RESET_FAILED
         except Exception:
             logger.warning(
                 "Pool %r: a connection could not be reset, so it is closed.",
@@ -81,13 +80,8 @@ class Connector(Generic[C]):
                 exc_info=True,
             )
             return CloseReason.RESET_FAILED
-        self.note_clean(slot, connection)
+        slot.watch = driver.watch(connection)
         return None
-
-    def note_clean(self, slot: Slot[C], connection: C) -> None:
-        """The next borrower may have the connection as it is."""
-        slot.is_dirty = False
-        slot.watch = self.driver.watch(connection)
 
     def close(self, slots: Iterable[Slot[C]]) -> None:
         """Close the connections of these slots."""

@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Generic
+from typing import Generic, TypeVar
 
 from .clock import Clock
 from .connector import Connector
 from .decision import Decision
 from .driver import C, Driver
-from .lease import Home, Lease
+from .lease import Lease
 from .limits import Limits
 from .lost import Lost
 from .reaper import reaper
-from .slot import MAINTENANCE, CloseReason, Slot
+from .scope import Home
+from .slot import CloseReason, Slot
 from .state import PoolState, PoolStatus
 
 logger = logging.getLogger("django_connmgr.pool")
+
+R = TypeVar("R")
 
 
 class Core(Generic[C]):
@@ -39,6 +42,20 @@ class Core(Generic[C]):
         self.lock = threading.Lock()
         self.state: PoolState[C] = PoolState(home, limits, Lost(reaper.nudge))  # guarded by lock
 
+    def run(self, decide: Callable[..., R], *args: object) -> R:
+        """Call a method of the state with the lock, and the time; then do what was decided."""
+        with self.lock:
+            result = decide(*args, self.now())
+            decision, self.state.decision = self.state.decision, None
+        self.act(decision)
+        return result
+
+    def catch_up(self) -> None:
+        """Do what was decided, and has not been done."""
+        with self.lock:
+            decision, self.state.decision = self.state.decision, None
+        self.act(decision)
+
     def act(self, decision: Decision[C] | None) -> None:
         """Do what was decided: ring bells, write the log, close connections."""
         while decision is not None:
@@ -52,44 +69,42 @@ class Core(Generic[C]):
                 )
             decision = self._close(decision.close) if decision.close else None
 
-    def _close(self, closing: list[tuple[Lease[C], CloseReason]]) -> Decision[C]:
-        # If this is interrupted, some may be open still. So their places stay taken: the leases'
+    def _close(self, closing: dict[Lease[C], CloseReason]) -> Decision[C] | None:
+        # A lease may have been taken back meanwhile, by a thread that found it lost. If this is interrupted, some may be open still. So their places stay taken: the leases'
         # finalisers report them, and the next who gets one looks what is left of it.
-        self.connector.close([lease.held_slot() for lease, _ in closing])
-        following: Decision[C] = Decision()
+        held = [lease for lease in closing if lease.is_held()]
+        self.connector.close([lease.held_slot() for lease in held])
         with self.lock:
-            now = self.now()
-            for lease, reason in closing:
-                following.add(self.state.remove_locked(lease, reason, now))
+            for lease in held:
+                self.state.remove_locked(lease, closing[lease], self.now())
+            decision, self.state.decision = self.state.decision, None
         self.leave_if_closed()
-        return following
+        return decision
 
-    def retire(self, lease: Lease[C], slot: Slot[C], reason: CloseReason) -> None:
+    def retire(self, lease: Lease[C], reason: CloseReason) -> None:
         """Close the connection of a lease, then free its place."""
-        with self.lock:
-            if not lease.is_held():
-                return  # It was taken back meanwhile, its owner being dead.
-            slot.state = MAINTENANCE
-        self.act(Decision(close=(lease, reason)))
+        self.run(self.state.retire_locked, lease, reason)
 
     def open(
         self, lease: Lease[C], slot: Slot[C], deadline: float, connect: Callable[[float], C]
     ) -> bool:
         """Connect, for a slot reserved under the lock; false to wait for another connection."""
-        started = self.now()
-        lifetime = self.state.limits.max_lifetime
+        state, started = self.state, self.now()
         try:
-            self.connector.open(slot, connect, max(deadline - started, 0.0), lifetime)
+            timeout = max(deadline - started, 0.0)
+            self.connector.open(slot, connect, timeout, state.limits.max_lifetime)
         except BaseException as error:
             if slot.connection is not None:
-                self.retire(lease, slot, CloseReason.DISCARDED)
+                self.retire(lease, CloseReason.DISCARDED)
                 raise
-            if self._note_failure(lease, started, error):
+            # The place is free; if the server is full, there may be other connections to await.
+            is_refused = isinstance(error, Exception) and self.connector.driver.is_overloaded(error)
+            may_wait = self.run(state.failed_locked, lease, started, is_refused)
+            self.leave_if_closed()
+            if may_wait:
                 return False
             raise
-        with self.lock:
-            decision = self.state.opened_locked(lease, slot, started, self.now())
-        self.act(decision)
+        self.run(state.opened_locked, lease, slot, started)
         if not lease.is_held():
             raise self.home.errors.closed(
                 f"Pool {self.home.name!r} was closed while a connection was being opened."
@@ -97,37 +112,23 @@ class Core(Generic[C]):
         reaper.watch(self.home)  # type: ignore[arg-type]
         return True
 
-    def _note_failure(self, lease: Lease[C], started: float, error: BaseException) -> bool:
-        """Free the place; true if the server is full and there are other connections to await."""
-        is_refused = isinstance(error, Exception) and self.connector.driver.is_overloaded(error)
-        with self.lock:
-            may_wait, decision = self.state.failed_locked(
-                lease, started, self.now(), is_refused=is_refused
-            )
-        self.act(decision)
-        self.leave_if_closed()
-        return may_wait
-
     def is_fit(self, lease: Lease[C], slot: Slot[C], deadline: float) -> bool:
         """Whether a used connection may be handed out; it is closed if not."""
-        connection = lease.connection
+        connection, state = lease.connection, self.state
         reason: CloseReason | None = None
         if slot.is_dirty:
             # Its last owner died or lost it, so it skipped what a release looks at.
-            if self.connector.is_clean(slot, connection):
-                self.connector.note_clean(slot, connection)
-            else:
-                reason = self.connector.clean(slot, connection)
+            reason = self.connector.clean(slot, connection)
             with self.lock:
-                reason = reason or self.state.reason_to_retire_locked(slot, slot.leased_at)
+                reason = reason or state.reason_to_retire_locked(slot, slot.leased_at)
         if reason is None:
             idle = slot.leased_at - max(slot.idle_since, slot.traffic_at)
-            if idle <= self.state.limits.check_after and not slot.watch():
+            if idle <= state.limits.check_after and not slot.watch():
                 return True
             if self.check(slot, connection, deadline - slot.leased_at):
                 return True
             reason = CloseReason.CHECK_FAILED
-        self.retire(lease, slot, reason)
+        self.retire(lease, reason)
         return False
 
     def check(self, slot: Slot[C], connection: C, timeout: float) -> bool:
@@ -136,21 +137,14 @@ class Core(Generic[C]):
         So an outage costs one check, not one for each connection that it killed.
         """
         is_alive = self.connector.driver.check(connection, max(timeout, 0.0))
-        with self.lock:
-            self.state.counters.checks += 1
-            if is_alive:
-                slot.traffic_at = self.now()
-                return True
-            condemned: Decision[C] = Decision()
-            if slot.generation == self.state.generation:
-                condemned = self.state.condemn_locked()
-        logger.warning(
-            "Pool %r: a connection was found dead; %d other idle ones of its age go with it.",
-            self.home.name,
-            len(condemned.close),
-        )
-        self.act(condemned)
-        return False
+        condemned = self.run(self.state.checked_locked, slot, is_alive)
+        if not is_alive:
+            logger.warning(
+                "Pool %r: a connection was found dead; %d other idle ones of its age go with it.",
+                self.home.name,
+                condemned,
+            )
+        return is_alive
 
     def leave_if_closed(self) -> None:
         """Take leave of the reaper once the pool is closed and its last slot is gone."""

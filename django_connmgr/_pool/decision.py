@@ -15,18 +15,9 @@ class Decision(Generic[C]):
 
     __slots__ = ("close", "reaped", "wake")
 
-    def __init__(
-        self, wake: Bell | None = None, *, close: tuple[Lease[C], CloseReason] | None = None
-    ) -> None:
-        self.wake: list[Bell] = [] if wake is None else [wake]
-        #: Leases on slots in MAINTENANCE; the slots leave the pool when their connections are
-        #: closed.
-        self.close: list[tuple[Lease[C], CloseReason]] = [] if close is None else [close]
+    def __init__(self) -> None:
+        self.wake: list[Bell] = []
+        #: Leases on slots in MAINTENANCE, which leave the pool when their connections are closed.
+        self.close: dict[Lease[C], CloseReason] = {}
         #: Names of owners that ended or forgot a lease.
         self.reaped: list[str] = []
-
-    def add(self, other: Decision[C]) -> None:
-        """Do what was decided in ``other``, too."""
-        self.wake += other.wake
-        self.close += other.close
-        self.reaped += other.reaped

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from .waiter import Waiter
-
 #: The part of what connecting takes that a waiter waits first, for a connection to come back.
 PATIENCE = 0.2
 #: The most that it waits if nothing comes back, in seconds.
@@ -12,7 +10,7 @@ MOST_PATIENCE = 0.025
 WEIGHT = 0.25
 #: A waiter that has not this many times the patience left connects where it may.
 LEISURE = 10
-#: For how long a pool does not grow after the server refused it one more connection.
+#: For how many seconds a pool does not grow after the server refused it one more connection.
 #: Long enough not to pester a full server, short against any sensible ``timeout``.
 REFUSAL_PAUSE = 0.2
 
@@ -28,8 +26,7 @@ class Growth:
     def __init__(self) -> None:
         #: What opening a connection took the last time, in seconds.
         self.connect_time = 0.0
-        self._no_growth_until = float("-inf")
-        self._last_return = float("-inf")
+        self._no_growth_until = self._last_return = float("-inf")
         #: Average seconds from one return to the next, while there are waiters.
         self._between_returns = 0.0
 
@@ -45,21 +42,20 @@ class Growth:
         self._last_return = now
         self._between_returns = 0.0
 
+    def hurry(self, now: float) -> None:
+        """Callers are about to be refused: no waiter waits for others that might connect."""
+        self._last_return = now - MOST_PATIENCE
+
     def note_return(self, now: float) -> None:
         """A connection came back, and there are waiters."""
         since = max(now - self._last_return, 0.0)
         self._between_returns += (since - self._between_returns) * WEIGHT
         self._last_return += since
 
-    def should_wait(self, waiter: Waiter, waiting: int, now: float) -> bool:
-        """Whether a waiter that could connect does better to wait for a connection to come back.
-
-        ``waiting`` is how many waiters there are.
-        """
-        if not self.connect_time or waiter.is_hurried:
-            return False
+    def should_wait(self, deadline: float, waiting: int, now: float) -> bool:
+        """Whether the first of ``waiting`` waiters, which could connect, does better to wait."""
         return (
-            waiter.deadline - now > LEISURE * self._patience()
+            deadline - now > LEISURE * self._patience()
             and self._stall(now) > 0
             and waiting * self._between_returns <= self.connect_time
         )

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol
+from typing import Generic, Protocol
 
-from . import scope as scopes
 from .driver import C
-from .errors import Errors
+from .scope import Home
 from .slot import Slot
-
-
-class Home(scopes.Home, Protocol):
-    """What a lease asks of its pool."""
-
-    errors: Errors
-
-    def release(self, lease: Any, *, is_warm: bool = False) -> bool: ...
-
-    def discard(self, lease: Any) -> None: ...
 
 
 class Holder(Protocol):
@@ -45,8 +34,7 @@ class Lease(Generic[C]):
     def is_held(self) -> bool:
         """True from the moment that a slot is promised until the release, the reaping or a fork."""
         slot = self.slot
-        reference = None if slot is None else slot.lease
-        return reference is not None and reference() is self
+        return slot is not None and slot.lease is not None and slot.lease() is self
 
     def held_slot(self) -> Slot[C]:
         """The slot; the pool's error, which says what to do, if the lease is over."""
@@ -81,5 +69,4 @@ class Lease(Generic[C]):
         self.pool.discard(self)
 
     def __repr__(self) -> str:
-        state = "held" if self.is_held() else "over"
-        return f"<Lease of pool {self.pool.name!r}, {state}>"
+        return f"<Lease of pool {self.pool.name!r}, {'held' if self.is_held() else 'over'}>"

@@ -24,85 +24,58 @@ class Maintenance(Generic[C]):
 
     def reap(self) -> None:
         """Take back what was lost, and clean it: its transaction may hold locks."""
-        core = self._core
-        with core.lock:
-            decision = core.state.sweep_locked(core.now())
-            idle = core.state.idle_slots_locked()
-        core.act(decision)
-        for slot in idle:
+        self._core.run(self._core.state.sweep_locked)
+        for slot in self._idle_slots():
             if slot.is_dirty:
                 self._tend(slot)
 
     def run(self) -> None:
         """One pass."""
-        core = self._core
         self.reap()
         self._tell_of_leaks()
-        with core.lock:
-            idle = core.state.idle_slots_locked()
-        for slot in idle:
+        for slot in self._idle_slots():
             self._tend(slot)
         while self._refill():
             pass
-        core.leave_if_closed()
+        self._core.leave_if_closed()
+
+    def _idle_slots(self) -> list[Slot[C]]:
+        with self._core.lock:
+            return self._core.state.idle_slots_locked()
 
     def _tell_of_leaks(self) -> None:
         """Log, once each, the leases that were held for longer than ``leak_threshold``."""
         core = self._core
-        if not core.state.limits.leak_threshold:
-            return
-        with core.lock:
-            leaks = core.state.leaks_locked(core.now())
-        for owner, stack, held in leaks:
-            logger.warning(describe_leak(core.home.name, owner, stack, held))
+        if core.state.limits.leak_threshold:
+            for owner, stack, held in core.run(core.state.leaks_locked):
+                logger.warning(describe_leak(core.home.name, owner, stack, held))
 
     def _tend(self, slot: Slot[C]) -> None:
         """Do what one idle connection needs, if anything."""
-        core = self._core
+        core, state = self._core, self._core.state
         with core.lock:
             if slot.state is not IDLE:
                 return  # It was leased in the meantime.
-            lease = core.state.claim_locked(slot)
-            reason = self._reason_to_close_locked(slot, core.now())
+            lease = state.claim_locked(slot)
+            reason = state.reason_to_close_locked(slot, core.now())
         reason = reason or self._find_fault(slot, lease.connection)
         if reason is None:
-            with core.lock:
-                now = core.now()
-                # Once more: nobody could condemn it while it was being looked after.
-                reason = core.state.reason_to_retire_locked(slot, now)
-                if reason is None:
-                    # Its ``idle_since`` stays: upkeep does not count as use.
-                    decision = core.state.put_back_locked(lease, slot, now)
-            if reason is None:
-                core.act(decision)
-        if reason is not None:
-            core.retire(lease, slot, reason)
-
-    def _reason_to_close_locked(self, slot: Slot[C], now: float) -> CloseReason | None:
-        state = self._core.state
-        reason = state.reason_to_retire_locked(slot, now)
-        limits = state.limits
-        is_stale = 0 < limits.max_idle <= now - slot.idle_since
-        if reason is None and is_stale and len(state.slots) > limits.min_size:
-            return CloseReason.IDLE
-        return reason
+            core.run(state.put_back_locked, lease, slot)
+        else:
+            core.retire(lease, reason)
 
     def _find_fault(self, slot: Slot[C], connection: C) -> CloseReason | None:
-        """Clean it if nobody did, and see whether the server still has the other end of it."""
+        """Clean it if it needs that, and see whether the server still has the other end of it."""
         core = self._core
         limits = core.state.limits
-        reason = None
-        if slot.is_dirty:
-            reason = core.connector.clean(slot, connection)
+        reason = core.connector.clean(slot, connection) if slot.is_dirty else None
+        if reason is not None:
+            return reason
         last_traffic = max(slot.idle_since, slot.traffic_at)
         needs_traffic = 0 < limits.keepalive <= core.now() - last_traffic
-        if (
-            reason is None
-            and (needs_traffic or slot.watch())
-            and not core.check(slot, connection, limits.timeout)
-        ):
+        if (needs_traffic or slot.watch()) and not core.check(slot, connection, limits.timeout):
             return CloseReason.CHECK_FAILED
-        return reason
+        return None
 
     def _refill(self) -> bool:
         """Open one connection towards ``min_size``; false if there is nothing (more) to do."""
@@ -126,6 +99,6 @@ class Maintenance(Generic[C]):
             )
             return False
         with core.lock:
-            state.checkouts -= 1
+            state.counters.checkouts -= 1
         lease.release()
         return slot.state is not CLOSED  # Or else this might go on for ever.

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any, Protocol
-
-
-class Reported(Protocol):
-    """What an owner must know of a slot that it holds."""
-
-    lost: Any
+from typing import Any
 
 
 class Owner:
@@ -25,7 +19,7 @@ class Owner:
         #: The slots that it has or that are warm for it, except those that it shares with other
         #: threads. Only single dict operations touch it, each atomic, because leases end on
         #: other threads too.
-        self.held: dict[Reported, None] = {}
+        self.held: dict[Any, None] = {}
         self._thread = weakref.ref(thread)
         #: Its thread has told so. False proves nothing, because the telling may be
         #: interrupted: see ``is_alive()``.

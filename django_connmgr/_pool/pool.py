@@ -11,13 +11,12 @@ from .driver import C, Driver
 from .errors import Errors
 from .lease import Holder, Lease
 from .limits import Limits
-from .lost import RESTS_COLD
 from .maintenance import Maintenance
 from .owner import here
 from .report import describe_exhaustion, stack_here
 from .scope import Scope
 from .slot import CLOSED, CloseReason, Slot
-from .state import LOOK_AGAIN, PoolStatus
+from .state import PoolStatus
 from .stats import LeaseRecord, PoolStats
 from .view import as_records, leases_locked, stats_locked
 from .waiter import Waiter
@@ -57,7 +56,6 @@ class ConnectionPool(Generic[C]):
         self._lock = self._core.lock
         self._state = self._core.state
         self._look = self.driver.look
-        self._keeps_warm = self._state.keeps_warm
 
     # Leases
 
@@ -76,26 +74,19 @@ class ConnectionPool(Generic[C]):
         ``PoolTimeout``, ``PoolClosed`` or ``TooManyRequests``.
         """
         lease: Lease[C] = Lease(self, holder)
-        state, owner = self._state, here.owner
-        now = self._now()
-        with self._lock:
-            waiter = state.acquire_locked(lease, owner, scope, now, timeout)
+        state, now = self._state, self._now()
+        if timeout is None:
+            timeout = state.limits.timeout
         try:
+            with self._lock:
+                waiter = state.acquire_locked(lease, here.owner, scope, now, timeout)
             if waiter is not None:
-                is_served = False
-                if waiter.decision is None:  # Nothing is to be done but to sleep.
-                    self._clock.wait(waiter, min(waiter.timeout, LOOK_AGAIN))
-                    is_served = waiter.is_out and not state.lost.queue
-                if not is_served or lease.slot is None:
-                    self._wait(lease, waiter)
-            slot: Any = lease.slot
-            if now - slot.idle_since <= state.look_after and not slot.watch():
-                return lease
-            self._make_ready(lease, scope, now, timeout, connect or self.driver.connect)
+                self._wait(lease, waiter)
+            slot = lease.slot
+            if slot is None or now - slot.idle_since > state.look_after or slot.watch():
+                self._make_ready(lease, scope, now + timeout, connect or self.driver.connect)
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
-            if waiter is not None and not waiter.is_out:
-                self._withdraw(waiter)
             if lease.is_held():
                 self.release(lease)
             raise
@@ -107,66 +98,55 @@ class ConnectionPool(Generic[C]):
         with self._lock:
             if not self._state.retake_locked(slot, lease, here.owner, self._now()):
                 return None
-        if not slot.watch():
-            return lease
-        self.release(lease, is_warm=True)  # For ``acquire()`` to find, and to look into.
-        return None
+        if slot.watch():
+            self.release(lease, is_warm=True)  # For ``acquire()`` to find, and to look into.
+            return None
+        return lease
 
     def _wait(self, lease: Lease[C], waiter: Waiter) -> None:
         """Return when a slot was promised; raises when it is refused, or out of time."""
         core, state = self._core, self._state
         looked = waiter.lined_up_at
-        decision, waiter.decision = waiter.decision, None
-        has_slept = decision is None
         try:
-            core.act(decision)
+            if state.decision is not None:
+                core.catch_up()
             while not waiter.is_out:
-                if has_slept:
-                    looked = core.now()
-                    with core.lock:
-                        decision = state.look_again_locked(waiter, looked)
-                    core.act(decision)
-                decision = None  # It refers to leases, which must not live on while this sleeps.
                 # From the last look on, or a moment that passed since would be forgotten.
                 until = min(looked + state.pause_of(waiter, looked), waiter.deadline)
-                now = core.now()
-                if waiter.is_out or now >= waiter.deadline:  # type: ignore[redundant-expr]
+                pause = until - core.now()
+                if pause > 0:
+                    core.clock.wait(waiter, pause)
+                if waiter.is_out:
                     break
-                if now < until:
-                    core.clock.wait(waiter, until - now)
-                has_slept = True
+                looked = core.now()
+                core.run(state.look_again_locked, waiter)
+                if looked >= waiter.deadline:
+                    break
         finally:
             if not waiter.is_out or state.lost.queue:
-                self._withdraw(waiter)
+                core.run(state.withdraw_locked, waiter)
         if waiter.error is not None:
             raise waiter.error
-        if not lease.is_held():
+        if lease.slot is None:
             raise self._timed_out(core.now() - waiter.lined_up_at)
-
-    def _withdraw(self, waiter: Waiter) -> None:
-        """Leave the queue; what the waiter was rung for may be there still, for the next."""
-        with self._lock:
-            decision = self._state.withdraw_locked(waiter, self._now())
-        self._core.act(decision)
 
     def _make_ready(
         self,
         lease: Lease[C],
         scope: Scope | None,
-        began: float,
-        timeout: float | None,
+        deadline: float,
         connect: Callable[[float], C],
     ) -> None:
         """Open a connection, or see that a doubtful one works; if not, queue again, in front."""
         core, state = self._core, self._state
-        deadline = began + (state.limits.timeout if timeout is None else timeout)
+        began = core.now()
         while not self._has_connection(lease, deadline, connect):
             now = core.now()
             if now >= deadline:  # A frozen server took all the time there was.
                 raise self._timed_out(now - began)
             waiter = Waiter(lease, here.owner, scope, now, deadline - now)
             with core.lock:
-                waiter.decision = state.enqueue_locked(waiter, now, is_first=True)
+                state.enqueue_locked(waiter, now, is_first=True)
             self._wait(lease, waiter)
         if state.limits.leak_threshold:
             lease.held_slot().stack = stack_here()
@@ -182,19 +162,16 @@ class ConnectionPool(Generic[C]):
             return self._core.open(lease, slot, deadline, connect)
         if self._core.is_fit(lease, slot, deadline):
             return True
-        with self._lock:
-            self._state.checkouts -= 1
+        self.count("checkouts", -1)
         return False
 
     def _timed_out(self, waited: float) -> Exception:
         core, state = self._core, self._state
+        self.count("timeouts")
+        core.run(state.sweep_locked)
         with core.lock:
-            now = core.now()
-            state.counters.timeouts += 1
-            decision = state.sweep_locked(now)
             stats = stats_locked(state)
-            seen = leases_locked(state, now, warm=not state.limits.reclaim)
-        core.act(decision)
+            seen = leases_locked(state, core.now(), warm=not state.limits.reclaim)
         error = self.errors.timeout(describe_exhaustion(stats, as_records(seen), waited))
         error.__cause__ = core.connector.error
         return error
@@ -204,85 +181,65 @@ class ConnectionPool(Generic[C]):
         if not lease.is_held():
             return False
         slot = lease.held_slot()
-        connection = slot.connection
-        is_clean = connection is not None and self._core.connector.is_clean(slot, connection)
-        if is_clean or self._clean(lease, slot):
-            with self._lock:
-                self._state.connecting.pop(slot, None)  # It may be interrupted when it was opened.
-                following = self._state.release_locked(lease, self._now(), is_warm)
-            if isinstance(following, Waiter):
-                following.ring()
-            else:
-                self._core.act(following)
+        if not self.rest(lease, is_warm) and lease.is_held() and self._clean(lease, slot):
+            self.rest(lease, is_warm, is_clean=True)
         return True
 
-    def rest(self, lease: Lease[C]) -> bool:
-        """Release a lease whose connection is not used right now, if it is clean.
+    def rest(self, lease: Lease[C], is_warm: bool, *, is_clean: bool = False) -> bool:
+        """Release a lease if its connection is clean, which it is asked unless it ``is_clean``.
 
-        It stays warm for its owner, by the option ``release``. True if it lies in the pool now;
-        false if another owner has it or it is closed, or if it is the lease's still, not clean.
+        True if the connection lies in the pool now; false if another owner has it, if it is
+        closed, or if it is not clean: then the lease has it still.
         """
         slot: Any = lease.slot
         try:
-            if self._look(slot.connection) != slot.pristine:
+            if not is_clean and self._look(slot.connection) != slot.pristine:
                 return False
         except Exception:
             return False  # It was closed by its user, or the lease is over.
         with self._lock:
-            following = self._state.release_locked(lease, self._now(), self._keeps_warm)
-        if following is None:
-            return True
-        if following.__class__ is Waiter:
-            following.ring()
-        else:
-            self._core.act(following)  # type: ignore[arg-type]
-        return False
-
-    def has_transaction(self, lease: Lease[C]) -> bool:
-        """Whether a lease's connection is in the middle of a transaction. No round trip."""
-        return self._core.connector.has_transaction(lease.held_slot())
+            waiter = self._state.release_locked(lease, self._now(), is_warm)
+        if waiter is not None:
+            waiter.ring()
+        if self._state.decision is not None:
+            self._core.catch_up()
+            return False
+        return waiter is None
 
     def _clean(self, lease: Lease[C], slot: Slot[C]) -> bool:
         """Undo what the borrower did; false if the slot was given up instead."""
         core = self._core
         if slot.connection is None:  # Interrupted while connecting.
-            with core.lock:
-                decision = core.state.remove_locked(lease, None, core.now())
-            core.act(decision)
+            core.run(core.state.remove_locked, lease, None)
             return False
-        slot.is_dirty = True
         try:
             reason = core.connector.clean(slot, slot.connection)
         except BaseException:
-            # Interrupted. Nobody can say how far it came: the next who gets it looks.
-            slot.lost.report(slot, slot.lease, RESTS_COLD)
+            # Interrupted. The next who gets it looks how far it came.
+            slot.lost.report(slot, slot.lease, was_forgotten=False)
             raise
-        if reason is None:
-            return True
-        core.retire(lease, slot, reason)
-        return False
+        if reason is not None:
+            core.retire(lease, reason)
+        return reason is None
 
     def discard(self, lease: Lease[C]) -> None:
         """As ``Lease.discard()``."""
         slot = lease.held_slot()
         if slot.connection is None:
             self._clean(lease, slot)
-            return
-        with self._lock:
-            self._state.hold_seconds += self._now() - slot.leased_at
-        self._core.retire(lease, slot, CloseReason.DISCARDED)
+        else:
+            self.count("hold_seconds", self._now() - slot.leased_at)
+            self._core.retire(lease, CloseReason.DISCARDED)
+
+    def has_transaction(self, lease: Lease[C]) -> bool:
+        """Whether a lease's connection is in the middle of a transaction. No round trip."""
+        return self._core.connector.has_transaction(lease.held_slot())
 
     # For the wrappers of Django's connections
 
-    def move(self, lease: Lease[C], scope: Scope | None) -> None:
-        """Have a lease be of another unit of work, unless its own is over: then it goes."""
-        with self._lock:
-            self._state.move_locked(lease, scope)
-
-    def keep(self, lease: Lease[C]) -> bool:
-        """Keep a lease that is not used right now; false if its unit of work is over."""
-        with self._lock:
-            return self._state.keep_locked(lease, self._now())
+    def keep(self, lease: Lease[C], scope: Scope | None) -> bool:
+        """Keep a lease that is not used right now for a unit of work; false if its own is over."""
+        return self._core.run(self._state.keep_locked, lease, scope)
 
     def use(self, lease: Lease[C]) -> bool:
         """Use a kept lease; false if another thread ended its unit of work meanwhile."""
@@ -293,56 +250,34 @@ class ConnectionPool(Generic[C]):
         """Let others have what is warm for the calling thread; whether it was."""
         state = self._state
         with self._lock:
-            was_warm = state.cool_locked(slot, here.owner)
-        if state.waiters:  # One that comes from now on makes a pass itself, and finds it.
-            self._serve()
+            was_warm = state.cool_locked(slot, here.owner, self._now())
+        if state.decision is not None:
+            self._core.catch_up()
         return was_warm
-
-    def _serve(self) -> None:
-        with self._lock:
-            decision = self._state.serve_locked(self._now())
-        self._core.act(decision)
 
     def end_scope(self, slot: Slot[C], scope: Scope) -> bool:
         """Give a slot of a unit of work back, now or when its use ends; true if it went now."""
-        core = self._core
-        with core.lock:
-            if slot.scope is not scope.ref:
-                return False
-            lease, went, decision = core.state.end_scope_locked(slot, core.now())
-        core.act(decision)
+        went, lease = self._core.run(self._state.end_scope_locked, slot, scope)
         if lease is not None:
             self.release(lease)
         return went
 
-    def share(self, lease: Lease[C]) -> None:
-        """Outlive the owner's thread, because others use the connection too."""
+    def share(self, lease: Lease[C], *, is_shared: bool = True) -> None:
+        """Outlive the owner's thread, because others use it too; or be the caller's alone again."""
         with self._lock:
-            self._state.share_locked(lease)
+            self._state.share_locked(lease, None if is_shared else here.owner)
 
-    def unshare(self, lease: Lease[C]) -> None:
-        """Be the calling thread's alone again."""
-        with self._lock:
-            self._state.unshare_locked(lease, here.owner)
-
-    def never_warm(self, lease: Lease[C]) -> None:
-        """Let others have the connection as soon as the lease is over."""
-        with self._lock:
-            self._state.never_warm_locked(lease)
-
-    def count(self, counter: str, change: int = 1) -> None:
+    def count(self, counter: str, change: float = 1) -> None:
         """Change one of the ``Counters``."""
+        counters = self._state.counters
         with self._lock:
-            counters = self._state.counters
             setattr(counters, counter, getattr(counters, counter) + change)
 
     # Steering
 
     def recycle(self) -> None:
         """Condemn every connection: idle ones are closed now, leased ones when they come back."""
-        with self._lock:
-            decision = self._state.condemn_locked()
-        self._core.act(decision)
+        self._core.run(self._state.condemn_locked)
 
     def drain(self, timeout: float = 30.0) -> bool:
         """``recycle()``, then wait until every older connection is closed.
@@ -370,16 +305,11 @@ class ConnectionPool(Generic[C]):
 
     def suspend(self) -> None:
         """Hand nothing out until ``resume()``: acquires wait, within their deadlines."""
-        with self._lock:
-            if self._state.status is PoolStatus.OPEN:
-                self._state.suspend_locked()
+        self._core.run(self._state.set_status_locked, PoolStatus.SUSPENDED)
 
     def resume(self) -> None:
         """Undo ``suspend()``."""
-        with self._lock:
-            self._state.open_locked()
-            decision = self._state.serve_locked(self._now())
-        self._core.act(decision)
+        self._core.run(self._state.set_status_locked, PoolStatus.OPEN)
 
     def resize(self, max_size: int | str | None, *, min_size: int | str | None = None) -> None:
         """Change the bounds. Surplus connections are closed when idle, now or later.
@@ -387,11 +317,8 @@ class ConnectionPool(Generic[C]):
         The rules of the options hold: ``ValueError``, and nothing is changed, for what may not
         stand there.
         """
-        state = self._state
-        limits = state.limits.resized(max_size, min_size)
-        with self._lock:
-            decision = state.resize_locked(limits, self._now())
-        self._core.act(decision)
+        limits = self._state.limits.resized(max_size, min_size)
+        self._core.run(self._state.resize_locked, limits)
 
     def close(self, *, linger: bool = True) -> None:
         """Refuse from now on: waiters fail, idle connections close, leased ones on return.
@@ -400,9 +327,7 @@ class ConnectionPool(Generic[C]):
         """
         self.is_closed = True
         self._core.connector.lingers = linger
-        with self._lock:
-            decision = self._state.close_locked(self._now())
-        self._core.act(decision)
+        self._core.run(self._state.set_status_locked, PoolStatus.CLOSED)
         self._core.leave_if_closed()
 
     def shut_down(self) -> None:
@@ -444,7 +369,7 @@ class ConnectionPool(Generic[C]):
         return self._state.limits.reap_interval
 
     def has_lost(self) -> bool:
-        """Whether leases ended without a release and nobody has seen to them yet."""
+        """Whether leases ended without a release and no thread has seen to them yet."""
         return bool(self._state.lost.queue)
 
     # Looking

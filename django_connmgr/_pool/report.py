@@ -17,18 +17,17 @@ MOST_LEASES = 5
 def describe_exhaustion(stats: PoolStats, leases: Sequence[LeaseRecord], waited: float) -> str:
     """The message of a ``PoolTimeout``."""
     idle = f"{stats.idle} idle ({stats.warm} warm)" if stats.warm else f"{stats.idle} idle"
-    summary = (
+    lines = [
         f"No connection from pool {stats.name!r} within {waited:.1f} s: "
         f"size={stats.size} of max_size={stats.max_size} ({stats.connecting} connecting, "
         f"{idle}, {stats.leased} leased, {stats.maintenance} in maintenance), "
         f"{stats.waiting} others waiting, pool {stats.status}."
-    )
-    lines = [summary]
+    ]
     if leases:
         lines.append("Oldest holders:")
         lines.extend(_describe_lease(lease) for lease in leases[:MOST_LEASES])
-        if len(leases) > MOST_LEASES:
-            lines.append(f"  and {len(leases) - MOST_LEASES} more")
+    if len(leases) > MOST_LEASES:
+        lines.append(f"  and {len(leases) - MOST_LEASES} more")
     lines.append(_advice(stats))
     return "\n".join(lines)
 
@@ -63,15 +62,12 @@ def describe_leak(
 ) -> str:
     """What to log about a lease that was taken at ``stack``, ``held`` seconds ago."""
     name = "shared by several" if owner is None else owner.name
-    lines = [
-        f"Pool {pool!r}: thread {name!r} has held a connection for {held:.1f} s.",
-        "It was leased here:",
-        format_stack(stack),
-    ]
+    text = (
+        f"Pool {pool!r}: thread {name!r} has held a connection for {held:.1f} s.\n"
+        f"It was leased here:\n{format_stack(stack)}"
+    )
     now = stack_of(owner)
-    if now:
-        lines += ["The thread is here now:", now]
-    return "\n".join(lines)
+    return f"{text}\nThe thread is here now:\n{now}" if now else text
 
 
 def stack_here() -> traceback.StackSummary:
@@ -80,7 +76,7 @@ def stack_here() -> traceback.StackSummary:
 
 
 def stack_of(owner: Owner | None) -> str:
-    """Where a thread is now; empty if nobody can say."""
+    """Where a thread is now; empty if that cannot be found out."""
     frame = None if owner is None else sys._current_frames().get(owner.ident)
     return "" if frame is None else format_stack(_extract(frame))
 

@@ -27,28 +27,11 @@ class SlotState(enum.Enum):
     IDLE = "idle"
     #: The pool's own: being checked, cleaned, opened in the background or closed.
     MAINTENANCE = "maintenance"
-    #: Closed and forgotten.
     CLOSED = "closed"
 
 
 CONNECTING, LEASED, KEPT = SlotState.CONNECTING, SlotState.LEASED, SlotState.KEPT
 IDLE, MAINTENANCE, CLOSED = SlotState.IDLE, SlotState.MAINTENANCE, SlotState.CLOSED
-
-
-class Due(enum.Enum):
-    """What becomes of a slot when it is not used any more, by the unit of work it belongs to."""
-
-    #: Nobody has looked yet: the unit does not know of the slot.
-    NEW = enum.auto()
-    #: The unit knows of it, and will have it given back: it may stay warm until then.
-    ENTERED = enum.auto()
-    #: It may stay leased for ``lease_connection()`` or session state, but does not stay warm.
-    NEVER_WARM = enum.auto()
-    #: The unit has ended meanwhile: it goes at once.
-    DUE = enum.auto()
-
-
-NEW, ENTERED, NEVER_WARM, DUE = Due.NEW, Due.ENTERED, Due.NEVER_WARM, Due.DUE
 
 
 class CloseReason(enum.StrEnum):
@@ -73,29 +56,23 @@ def look_into() -> bool:
 class Slot(Generic[C]):
     """A place in the pool, with its physical connection once there is one.
 
-    The pool's lock guards every field, except that the thread that has the slot's lease
-    may use ``connection``, ``watch`` and ``pristine``, and clear ``is_dirty``.
+    The pool's lock guards every field, except that the thread that has the slot's lease may
+    use ``connection`` and ``pristine``, and set ``watch``.
     """
 
     __slots__ = (
-        "backend_pid",
-        "connection",
-        "due",
-        "expires_at",
-        "generation",
-        "idle_since",
-        "is_dirty",
-        "lease",
-        "leased_at",
-        "lost",
-        "on_lease_collected",
-        "owner",
-        "pristine",
-        "scope",
-        "stack",
-        "state",
-        "traffic_at",
-        "watch",
+        *("backend_pid", "connection", "expires_at", "generation", "idle_since", "is_due"),
+        *(
+            "lease",
+            "leased_at",
+            "lost",
+            "on_lease_collected",
+            "owner",
+            "pristine",
+            "scope",
+            "stack",
+        ),
+        *("state", "traffic_at", "watch"),
     )
 
     def __init__(self, lost: Lost, generation: int) -> None:
@@ -114,11 +91,9 @@ class Slot(Generic[C]):
         #: Who leased it, or for whom it is warm; ``None`` if it is cold, or shared by several.
         self.owner: Owner | None = None
         #: The unit of work that it was leased in.
-        self.scope: weakref.ref[Scope] | None = None
-        #: Whether its owner may keep it when its use ends.
-        self.due = NEW
-        #: Not opened yet, or not cleaned since it was last leased.
-        self.is_dirty = True
+        self.scope: Scope | None = None
+        #: That unit ended while the connection was in use: it goes when its use ends.
+        self.is_due = False
         #: Where it was leased, until it was held for ``leak_threshold`` and that was logged.
         self.stack: StackSummary | None = None
         # Times are the pool clock's, in seconds.
@@ -131,12 +106,16 @@ class Slot(Generic[C]):
     def _report_lost(self, lease: weakref.ref[Any]) -> None:
         self.lost.report(self, lease)
 
-    def is_forsaken(self) -> bool:
-        """Whether its lease was collected, or its owner has died."""
-        owner = self.owner
+    @property
+    def is_dirty(self) -> bool:
+        """Not opened yet, or not cleaned since it was last leased."""
+        return self.watch is look_into
+
+    def find_witness(self) -> object:
+        """The lease if it was collected, or the owner if it has died; ``None`` if all is well."""
         if self.lease is not None and self.lease() is None:
-            return True
-        return owner is not None and not owner.is_alive()
+            return self.lease
+        return None if self.owner is None or self.owner.is_alive() else self.owner
 
     def __repr__(self) -> str:
         return f"<Slot {self.state.value} generation={self.generation}>"

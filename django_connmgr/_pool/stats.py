@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
-@dataclass(kw_only=True, eq=False, slots=True)
 class Counters:
-    """Running totals since the pool was made. Guarded by the pool's lock."""
+    """Running totals since the pool was made, which ``PoolStats`` explains. Guarded by its lock."""
 
-    timeouts: int = 0
-    rejected: int = 0
-    reaped: int = 0
-    reclaimed: int = 0
-    dedicated: int = 0
-    session_holds: int = 0
-    checks: int = 0
-    opened: int = 0
-    connect_failures: int = 0
-    closed: Counter[str] = field(default_factory=Counter)
-    connect_seconds: float = 0.0
+    def __init__(self) -> None:
+        self.checkouts = self.waits = self.timeouts = self.rejected = self.reaped = 0
+        self.reclaimed = self.dedicated = self.session_holds = self.checks = 0
+        self.opened = self.connect_failures = 0
+        self.hold_seconds = self.wait_seconds = self.connect_seconds = 0.0
+        self.closed: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,19 +14,17 @@ from .slot import CONNECTING, IDLE, KEPT, LEASED, MAINTENANCE, Slot
 from .state import PoolState
 from .stats import LeaseRecord, PoolStats
 
-HELD = {LEASED, KEPT}
 Seen = tuple[LeaseRecord, Owner | None, StackSummary | None]
 
 
 def stats_locked(state: PoolState[Any]) -> PoolStats:
     """The numbers of this moment."""
-    counters = state.counters
-    totals = {f.name: getattr(counters, f.name) for f in dataclasses.fields(counters)}
-    totals["closed"] = MappingProxyType(dict(counters.closed))
     given_back = _given_back_locked(state)
     states = Counter(
-        IDLE if slot in given_back and slot.state in HELD else slot.state for slot in state.slots
+        IDLE if slot in given_back and slot.state in {LEASED, KEPT} else slot.state
+        for slot in state.slots
     )
+    totals = {**vars(state.counters), "closed": MappingProxyType(dict(state.counters.closed))}
     return PoolStats(
         name=state.home.name,
         status=state.status.value,
@@ -40,10 +38,6 @@ def stats_locked(state: PoolState[Any]) -> PoolStats:
         leased=states[LEASED] + states[KEPT],
         maintenance=states[MAINTENANCE],
         waiting=len(state.waiters),
-        checkouts=state.checkouts,
-        hold_seconds=state.hold_seconds,
-        waits=state.waits,
-        wait_seconds=state.wait_seconds,
         **totals,
     )
 
@@ -69,7 +63,7 @@ def leases_locked(state: PoolState[Any], now: float, *, warm: bool = False) -> l
         slot
         for slot in state.slots
         if slot not in given_back
-        and (slot.state is CONNECTING or slot.state in HELD or (warm and is_warm(slot)))
+        and (slot.state in {CONNECTING, LEASED, KEPT} or (warm and is_warm(slot)))
     )
     return [_see(slot, now) for slot in sorted(held, key=lambda slot: slot.leased_at)]
 
@@ -77,13 +71,12 @@ def leases_locked(state: PoolState[Any], now: float, *, warm: bool = False) -> l
 def _see(slot: Slot[Any], now: float) -> Seen:
     owner = slot.owner
     lease = None if slot.lease is None else slot.lease()
-    scope = None if slot.scope is None else slot.scope()
     holder = None if lease is None else lease.holder
     record = LeaseRecord(
         owner="shared by several" if owner is None else owner.name,
         is_alive=owner is None or owner.is_alive(),
         state="warm" if slot.state is IDLE else slot.state.value,
-        unit="" if scope is None else scope.name,
+        unit="" if slot.scope is None else slot.scope.name,
         holds=() if holder is None else holder.describe_holds(),
         held_for=now - slot.leased_at,
         idle_for=now - slot.idle_since if slot.state in {IDLE, KEPT} else 0.0,

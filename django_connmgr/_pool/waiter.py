@@ -22,20 +22,11 @@ class Waiter(Bell):
 
     #: Served or refused, and out of the queue.
     is_out = False
-    #: Not to wait for one to come back where it might connect; see ``Growth``.
-    is_hurried = False
     #: What it gets instead of a slot.
     error: Exception | None = None
-    #: What was decided when it entered the queue, for it to act on.
-    decision: Any = None
 
     def __init__(
-        self,
-        lease: Lease[Any],
-        owner: Owner,
-        scope: Scope | None,
-        now: float,
-        timeout: float,
+        self, lease: Lease[Any], owner: Owner, scope: Scope | None, now: float, timeout: float
     ) -> None:
         self._silence = silence = Lock()  # As ``Bell.__init__()``, without a call.
         silence.acquire()
@@ -43,9 +34,5 @@ class Waiter(Bell):
         self.owner = owner
         self.scope = scope
         self.lined_up_at = now
-        self.timeout = timeout
-
-    @property
-    def deadline(self) -> float:
-        """Until when it has to have a connection."""
-        return self.lined_up_at + self.timeout
+        #: Until when it has to have a connection.
+        self.deadline = now + timeout

@@ -14,8 +14,6 @@ from django.db.utils import ProgrammingError
 
 from .._pool.driver import ConnectionState
 from .._pool.lease import Lease
-from .._pool.lost import RESTS_COLD, RESTS_WARM
-from .._pool.owner import here
 from .._pool.pool import ConnectionPool
 from .._pool.scope import Scope
 from .._pool.slot import Slot
@@ -52,36 +50,15 @@ class Borrower:
     The wrapper has the driver's connection exactly while it is leased. Holds are changed by the
     wrapper's own thread alone, so they need no lock. The callback of a collected cursor may run
     between any two bytecodes, on any thread. It ends the lease only on the wrapper's own thread,
-    and only if an open cursor is the one hold that there is. So whatever begins another hold
+    and only if an open cursor is the one hold that there is. So code that begins another hold
     notes it first, and looks at the lease after that.
     """
 
     __slots__ = (
-        "_adopted",
-        "_adoption",
-        "_asks_engine",
-        "_asks_once",
-        "_is_asking",
-        "_is_lent",
-        "_is_special",
-        "_is_warm",
-        "_permit",
-        "_settings",
-        "_timeout",
-        "_took_lease",
-        "_unit",
-        "_wrapper",
-        "cursors",
-        "depth",
-        "holds",
-        "is_beginning",
-        "is_dedicated",
-        "lease",
-        "opening",
-        "pool",
-        "thread",
-        "warm",
-        "was_left_elsewhere",
+        *("_adopted", "_asks_engine", "_asks_once", "_is_asking", "_is_lent", "_is_special"),
+        *("_is_warm", "_permit", "_scope", "_settings", "_took_lease", "_wrapper", "cursors"),
+        *("depth", "holds", "is_beginning", "is_dedicated", "lease", "opening", "pool"),
+        *("thread", "warm", "was_left_elsewhere"),
     )
 
     def __init__(self, wrapper: Any) -> None:
@@ -93,7 +70,7 @@ class Borrower:
         #: if there is none. They are looked at again in each unit of work, and after ``close()``.
         self.pool: Pool | None = None
         self._settings: dict[str, Any] | None = None
-        self._unit: weakref.ref[Scope] | None = _UNKNOWN
+        self._scope: Scope | None = _UNKNOWN
         #: Its options: what is given back stays warm, others may take that, permanent checkouts.
         self._is_warm = self._is_lent = False
         self._permit = "allow"
@@ -103,8 +80,7 @@ class Borrower:
         self.warm: Slot[Physical] | None = None
         #: The driver's open cursors, by ``id()``, and what calls back when one is collected.
         self.cursors: dict[int, weakref.ref[Any]] = {}
-        #: Of the connection that the wrapper knows, and what it was opened with; see ``_adopt()``.
-        self._adoption: object = object()
+        #: What the wrapper has of the state that its connections were opened with.
         self._adopted: object = None
         #: What the wrapper opens for the pool, while it does.
         self.opening: Opening | None = None
@@ -112,23 +88,19 @@ class Borrower:
         #: be asked once; and whether it is being asked.
         self._asks_engine: bool = wrapper.ensures_in_its_own_way
         self._asks_once = self._is_asking = False
-        #: That, or there is no pool, permanent checkouts are told of, autocommit is off in the
-        #: settings, or the wrapper is shared by threads.
+        #: More is to be done than to lease: see ``_prepare()`` and ``_finish()``.
         self._is_special = True
         #: The engine's own statements that begin a transaction are being made.
         self.is_beginning = False
         #: How many ``with_connection()`` blocks are open, and whether the outermost took the lease.
         self.depth = 0
         self._took_lease = self.was_left_elsewhere = False
-        #: Seconds that a checkout of the current block may take; ``None`` for the pool's timeout.
-        self._timeout: float | None = None
         #: A connection of its own, past the pool: ``dedicated()``.
         self.is_dedicated = False
 
     def describe_holds(self) -> tuple[str, ...]:
         """The holds in words, for those who look at the lease."""
-        holds = self.holds
-        words = tuple(word for hold, word in _WORDS.items() if holds & hold)
+        words = tuple(word for hold, word in _WORDS.items() if self.holds & hold)
         return ("cursor", *words) if self.cursors else words
 
     def is_in_use(self) -> bool:
@@ -137,10 +109,11 @@ class Borrower:
 
     # Leasing
 
-    def lease_for_cursor(self) -> bool:
+    def lease_for_cursor(self, timeout: float | None = None) -> bool:
         """Have a connection leased, for a cursor that is about to be opened; false without a pool.
 
         Raises what opening a connection the engine's own way does, or the pool's errors.
+        ``timeout`` is for the checkout, in seconds; ``None``: the pool's.
         """
         lease = self.lease
         if lease is not None:
@@ -160,9 +133,9 @@ class Borrower:
                 self.lease = lease
                 self._wrapper().connection = slot.connection.raw
                 return True
-        return self._acquire()
+        return self._acquire(timeout)
 
-    def begin(self, hold: int) -> bool:
+    def begin(self, hold: int, timeout: float | None = None) -> bool:
         """Hold a connection for ``hold``, and lease one first if there is none; false without a
         pool. Raises as ``lease_for_cursor()``.
         """
@@ -173,7 +146,7 @@ class Borrower:
             return True
         try:
             self.holds |= hold  # Again: a lease that was taken back takes its holds along.
-            has_begun = self.lease_for_cursor()
+            has_begun = self.lease_for_cursor(timeout)
         except BaseException:
             self.holds &= ~hold | before
             raise
@@ -181,7 +154,7 @@ class Borrower:
             self.holds = before
         return has_begun
 
-    def _acquire(self) -> bool:
+    def _acquire(self, timeout: float | None = None) -> bool:
         """As ``lease_for_cursor()``, where there is nothing warm."""
         wrapper = self._wrapper()
         if self.thread != get_ident():
@@ -190,22 +163,28 @@ class Borrower:
             unit = get_current()
             if unit is None or not unit.is_request:
                 unit = find_unit()
-            scope = None if unit is None else unit.ref
+            scope = None if unit is None else unit.scope
             pool: Any = self.pool
-            if scope is not self._unit or pool.is_closed:
+            if scope is not self._scope or pool.is_closed:
                 if wrapper.settings_dict != self._settings or pool is None or pool.is_closed:
                     pool = self._look_up()
                 if self._is_special:
-                    return self._acquire_specially(scope)
-                self._unit = scope
-            lease = self.lease = pool.acquire(self._timeout, unit, self, wrapper.open_physical)
+                    if self.opening is not None or pool is None:
+                        return False
+                    if self._prepare(scope):
+                        return True
+                self._scope = scope
+            lease = self.lease = pool.acquire(timeout, scope, self, wrapper.open_physical)
             slot: Any = lease.slot
-            physical = slot.connection
             if self._is_warm:
                 self.warm = slot
-            wrapper.connection = physical.raw
-            if physical.adoption is not self._adoption:
-                self._adopt(physical)
+            wrapper.connection = slot.connection.raw
+            if slot.connection.wrapper_state is not self._adopted:
+                self._adopt(slot.connection)
+            if wrapper.forget_session is not None:
+                wrapper.forget_session()
+            if self._is_special:
+                self._finish(scope)
         except BaseException as error:
             lease = self.lease
             if lease is not None and wrapper.connection is None:  # It came in between.
@@ -228,48 +207,41 @@ class Borrower:
         self._let_go()
         return False
 
-    def _acquire_specially(self, scope: weakref.ref[Scope] | None) -> bool:
-        """As ``_acquire()``, where more is to be done: see ``_is_special``."""
+    def _prepare(self, scope: Scope | None) -> bool:
+        """What comes before a special lease; true if the engine has leased in its own way."""
         wrapper = self._wrapper()
-        if self.opening is not None or self.pool is None:
-            return False
         if wrapper.closed_in_transaction:
             if wrapper.in_atomic_block:
                 raise ProgrammingError("Cannot open a new connection in an atomic block.")
             self._forget_transaction()
-        if scope is None and self._permit != "allow" and not self.depth:
+        if scope is None and not self.depth:
             permit_checkout(self._permit, wrapper.alias)
-        if (self._asks_engine or self._asks_once) and not self._is_asking:
-            self._is_asking, self._asks_once = True, False
-            try:
-                wrapper.ensure_as_engine()  # It calls ``connect()``, and so this again.
-            finally:
-                self._is_asking = False
-                self._is_special = self._find_out_if_special()
-            return True
-        self._is_special, self._unit = False, scope
+        if self._is_asking or not (self._asks_engine or self._asks_once):
+            return False
+        self._is_asking, self._asks_once = True, False
         try:
-            self._acquire()
-            if not wrapper.settings_dict["AUTOCOMMIT"]:
-                wrapper.autocommit = False
-                self.holds |= TRANSACTION
-            if wrapper._thread_sharing_count:
-                self.share()
+            wrapper.ensure_as_engine()  # It calls ``connect()``, and so ``_acquire()``.
         finally:
-            self._is_special = self._find_out_if_special()
-            if self._needs_care() or (self._is_special and scope is None):
-                # So does the next one: it must not be retaken as it is.
-                self._unit, self.warm = _UNKNOWN, None
-                if self.lease is not None:
-                    self.lease.pool.never_warm(self.lease)  # type: ignore[attr-defined]
+            self._is_asking = False
+            self._find_out_if_special()
         return True
 
-    def _find_out_if_special(self) -> bool:
-        return self._needs_care() or self._permit != "allow"
-
-    def _needs_care(self) -> bool:
+    def _finish(self, scope: Scope | None) -> None:
+        """What comes after a special lease."""
         wrapper = self._wrapper()
-        return bool(
+        if not wrapper.settings_dict["AUTOCOMMIT"]:
+            wrapper.autocommit = False
+            self.holds |= TRANSACTION
+        if wrapper._thread_sharing_count:
+            self.share()
+        if self._find_out_if_special() or (scope is None and self._permit != "allow"):
+            # So is the next one: it must not be retaken as it is.
+            self._scope, self.warm = _UNKNOWN, None
+
+    def _find_out_if_special(self) -> bool:
+        """Whether the next lease is special in any unit of work; or only outside of all."""
+        wrapper = self._wrapper()
+        is_special = bool(
             self.opening is not None
             or self.pool is None
             or self._asks_engine
@@ -278,6 +250,8 @@ class Borrower:
             or not wrapper.settings_dict["AUTOCOMMIT"]
             or wrapper._thread_sharing_count
         )
+        self._is_special = is_special or self._permit != "allow"
+        return is_special
 
     def _look_up(self) -> Pool | None:
         """The pool that the settings lead to; ``None`` if there is none for this wrapper now."""
@@ -285,8 +259,7 @@ class Borrower:
         settings = wrapper.settings_dict
         # Copies, because both may be changed in place.
         self._settings = {**settings, "OPTIONS": dict(settings["OPTIONS"])}
-        self._adoption = object()
-        self.warm = None
+        self._adopted = self.warm = None
         pool = self.pool = None if self.is_dedicated else wrapper.connection_pool
         if pool is not None:
             options = pool.driver.options
@@ -294,7 +267,7 @@ class Borrower:
             self._is_lent = options.reclaim
             self._permit = options.permanent_checkout
         self._asks_once = wrapper.is_guarded()
-        self._is_special = self._find_out_if_special()
+        self._find_out_if_special()
         return pool
 
     def has_pool(self) -> bool:
@@ -302,9 +275,8 @@ class Borrower:
         if self.opening is not None or self.is_dedicated:
             return False
         pool = self.pool
-        return (
-            pool is not None and not pool.is_closed
-        ) or self._wrapper().connection_pool is not None
+        is_known = pool is not None and not pool.is_closed
+        return is_known or self._wrapper().connection_pool is not None
 
     def connect(self) -> bool:
         """Lease a connection as ``connect()`` would open one; false if there is no pool."""
@@ -313,38 +285,30 @@ class Borrower:
     def begin_opening(self, opening: Opening | None) -> None:
         """The wrapper opens a connection for the pool: what it does meanwhile, it does on that."""
         self.opening = opening
-        self._unit = _UNKNOWN
-        self._is_special = self._find_out_if_special()
+        self._scope = _UNKNOWN
+        self._find_out_if_special()
 
     def forget_settings(self) -> None:
         """What is leased next is leased as ``settings_dict`` says by then."""
-        self._unit = _UNKNOWN
+        self._scope = _UNKNOWN
         if self._wrapper().closed_in_transaction:
             self._is_special = True
 
     def _adopt(self, physical: Physical) -> None:
         """Become what stock ``connect()`` leaves behind, on a connection that exists already.
 
-        A connection that no other wrapper had since this one did is known. What all connections
-        of a pool have in common is noted on the wrapper once.
+        What all connections of a pool have in common is noted on the wrapper once.
         """
         wrapper = self._wrapper()
-        if physical.wrapper_state is not self._adopted:
-            self._adopted = physical.wrapper_state
-            vars(wrapper).update(physical.wrapper_state)
-            wrapper.health_check_enabled = False  # The pool hands out no other than healthy ones.
-            wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
-        wrapper.forget_session()
-        self._adoption = physical.adoption = object()
+        self._adopted = physical.wrapper_state
+        vars(wrapper).update(physical.wrapper_state)
+        wrapper.health_check_enabled = False  # The pool hands out no other than healthy ones.
+        wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
 
     def _forget_transaction(self) -> None:
         wrapper = self._wrapper()
-        wrapper.in_atomic_block = False
-        wrapper.savepoint_ids = []
-        wrapper.atomic_blocks = []
-        wrapper.needs_rollback = False
-        wrapper.closed_in_transaction = False
-        wrapper.run_on_commit = []
+        wrapper.in_atomic_block = wrapper.needs_rollback = wrapper.closed_in_transaction = False
+        wrapper.savepoint_ids, wrapper.atomic_blocks, wrapper.run_on_commit = [], [], []
 
     # Cursors
 
@@ -359,20 +323,17 @@ class Borrower:
         for key, other in cursors.copy().items():
             if other is hold:
                 cursors.pop(key, None)
-        if cursors or self.holds:
-            return  # It is in use, or it stays leased for the rest of the unit of work.
         lease = self.lease
         slot = None if lease is None else lease.slot
-        if lease is None or slot is None or self.thread != get_ident():
-            return
+        if cursors or self.holds or lease is None or slot is None or self.thread != get_ident():
+            return  # It is in use, or it stays leased for the rest of the unit of work.
         wrapper = self._wrapper()
         if wrapper is not None:
             wrapper.connection = None
         self.lease = None
         reference = slot.lease
-        if reference is None or reference() is not lease:
-            return  # The pool has taken it back meanwhile.
-        slot.lost.report(slot, reference, RESTS_WARM if self.warm is not None else RESTS_COLD)
+        if reference is not None and reference() is lease:  # The pool has not taken it back yet.
+            slot.lost.report(slot, reference, was_forgotten=False)
 
     def note_session_state(self) -> None:
         """The session of the server is about to be changed: keep it for this unit of work."""
@@ -394,7 +355,7 @@ class Borrower:
         """An exception came out of a query, or of the end of a transaction: was it cut short?
 
         If so, or if something like ``KeyboardInterrupt`` makes it likely, the connection
-        is given up here and now: nobody can say what it would answer next.
+        is given up here and now: what it would answer next is unknown.
         """
         wrapper, lease = self._wrapper(), self.lease
         if isinstance(error, (wrapper.Database.Error, Error)):
@@ -434,42 +395,27 @@ class Borrower:
         finally:
             self.end(MOMENT)
 
-    def cursor_closed(self) -> None:
-        """The last open cursor was closed: as ``end()``, for what nearly every query ends with."""
-        lease = self.lease
-        if self.holds or lease is None:
-            self.end(0)
-            return
-        self._wrapper().connection = None
-        self.lease = None
-        if not self.pool.rest(lease):  # type: ignore[union-attr]
-            if lease.slot is not None:
-                self._settle(lease)
-            elif self.warm is not None and self.warm.owner is not here.owner:
-                self.warm = None  # Another owner has it, or it was closed.
-
     def end(self, hold: int) -> None:
         """End a hold. If nothing uses the connection any more, it goes back to the pool."""
         holds = self.holds = self.holds & ~hold
         lease = self.lease
         if lease is None or self.cursors or holds & IN_USE:
             return
-        pool: Any = self.pool
         if holds:
             self._keep_for_unit(lease)
             return
-        wrapper = self._wrapper()
-        wrapper.connection = None
+        self._wrapper().connection = None
         self.lease = None
-        if not pool.rest(lease):
-            self._settle(lease)
+        if not self.pool.rest(lease, self.warm is not None):  # type: ignore[union-attr]
+            if lease.slot is None:
+                self.warm = None  # Another owner has it, or it was closed.
+            else:
+                self._settle(lease)
 
     def _settle(self, lease: Lease[Physical]) -> None:
-        """A connection that nothing holds any more does not lie in the pool."""
+        """A connection that nothing holds any more is not clean."""
         pool: Any = self.pool
-        if not lease.is_held():
-            pass  # Another owner has it, or it was closed.
-        elif pool.has_transaction(lease):
+        if lease.is_held() and pool.has_transaction(lease):
             # It was begun past Django, and is for the end of the unit of work to end.
             self.lease, self._wrapper().connection = lease, lease.connection.raw
             self.holds |= SESSION
@@ -483,12 +429,8 @@ class Borrower:
         It may be of another one: of a task of this thread that had it warm before, whose end
         must not take it.
         """
-        pool: Any = self.pool
-        scope = lease.slot and lease.slot.scope
         unit = find_unit()
-        if (scope and scope()) is not unit:
-            pool.move(lease, unit)
-        if not pool.keep(lease):
+        if not self.pool.keep(lease, None if unit is None else unit.scope):  # type: ignore[union-attr]
             self.give_back()
 
     def release(self) -> bool:
@@ -503,25 +445,19 @@ class Borrower:
             self.depth = 0
         if self._wrapper().in_atomic_block or self.depth:
             return False
-        if self.thread != get_ident():
-            self._wrapper().validate_thread_sharing()
-        return self.give_back()
+        return self.suspend()
 
-    def suspend(self) -> None:
-        """Give the connection back, from inside a block too; the next query leases again."""
+    def suspend(self) -> bool:
+        """As ``release()``, from inside a block too; the next query leases again."""
         if self.lease is None:
-            self.cool()
-        else:
-            self._wrapper().validate_thread_sharing()
-            self.give_back()
+            return self.cool()
+        self._wrapper().validate_thread_sharing()
+        return self.give_back()
 
     def cool(self) -> bool:
         """Let others have what is warm for this thread; true if it was."""
-        slot = self.warm
-        if slot is None:
-            return False
-        self.warm = None
-        return self.pool.cool(slot)  # type: ignore[union-attr]
+        slot, self.warm = self.warm, None
+        return slot is not None and self.pool.cool(slot)  # type: ignore[union-attr]
 
     def give_back(self) -> bool:
         """Give the connection back, whatever holds it; false if another thread did already."""
@@ -534,8 +470,7 @@ class Borrower:
         self._let_go()
         if cursors and lease.is_held():
             # As on a connection that was closed, nothing can be done with them any more.
-            for reference in list(cursors.values()):
-                cursor = reference()
+            for cursor in [reference() for reference in cursors.values()]:
                 if cursor is not None:
                     with contextlib.suppress(Exception):  # The release looks at what is left.
                         cursor.close()
@@ -552,15 +487,16 @@ class Borrower:
         if self.cursors:
             self.cursors = {}
         wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
-        self._unit = _UNKNOWN
+        self._scope = _UNKNOWN
 
     def has_transaction(self) -> bool:
         """Whether autocommit is off and something waits to be committed."""
         lease = self.lease
-        if lease is None or not self.holds & TRANSACTION:
-            return False
-        state = lease.pool.driver.state(lease.connection)  # type: ignore[attr-defined]
-        return state is ConnectionState.IN_TRANSACTION
+        return (
+            lease is not None
+            and bool(self.holds & TRANSACTION)
+            and lease.pool.has_transaction(lease)  # type: ignore[attr-defined]
+        )
 
     # Blocks, and leases by hand
 
@@ -568,16 +504,13 @@ class Borrower:
         """Hold a connection until the matching ``exit_block()``. Blocks nest."""
         before = self.lease
         self.depth += 1
-        self._timeout = timeout
         try:
-            if not self.begin(BLOCK):
+            if not self.begin(BLOCK, timeout):
                 before = before or self._wrapper().connection
                 self._wrapper().ensure_connection()
         except BaseException:
             self.depth -= 1
             raise
-        finally:
-            self._timeout = None
         if self.depth == 1:
             self._took_lease = before is None
 
@@ -589,28 +522,26 @@ class Borrower:
         self.depth = depth - 1
         if depth > 1:
             return
-        if not self._took_lease:
-            self.end(BLOCK)
-            return
-        self._took_lease = False
+        took_lease, self._took_lease = self._took_lease, False
         try:
-            # What nothing else holds may stay warm, if others may take it all the same, and if a
-            # unit of work ends that.
-            slot: Any = None if self.lease is None else self.lease.slot
-            has_end = slot is not None and slot.scope is not None
-            is_alone = self.holds == BLOCK and not self.cursors
-            if not (is_alone and has_end and self._is_lent):
+            if took_lease:
                 self._give_back_after_block()
         finally:
             self.end(BLOCK)
 
     def _give_back_after_block(self) -> None:
-        if self._wrapper().in_atomic_block:
-            return
-        if self.lease is not None:
+        lease: Any = self.lease
+        if lease is None:
+            if self.pool is None and not self._wrapper().in_atomic_block:
+                self._wrapper().close()
+        elif self.holds != BLOCK or self.cursors:
             self.release()
-        elif self.pool is None:
-            self._wrapper().close()
+        elif lease.slot is None or lease.slot.scope is None or not self._is_lent:
+            # It would stay warm until its thread ends, or though others need it.
+            self.holds, self.warm = 0, None
+            self._wrapper().connection = None
+            self.lease = None
+            self.pool.release(lease)  # type: ignore[union-attr]
 
     def keep(self) -> bool:
         """Keep the lease for the rest of the unit of work; false if there is no pool."""
@@ -634,17 +565,16 @@ class Borrower:
     def unshare(self) -> None:
         """No other thread does any more."""
         lease = self.lease
-        self._is_special = self._find_out_if_special()
+        self._find_out_if_special()
         if lease is not None and lease.is_held() and self.thread == get_ident():
-            lease.pool.unshare(lease)  # type: ignore[attr-defined]
+            lease.pool.share(lease, is_shared=False)  # type: ignore[attr-defined]
         self.end(SHARED)
 
     def after_fork(self) -> None:
         """In a forked child: what was leased is the parent's."""
-        lease = self.lease
         self.warm = None
-        self._unit = _UNKNOWN
-        if lease is not None:
+        self._scope = _UNKNOWN
+        if self.lease is not None:
             self.depth = 0
             self._took_lease = False
             self._forget_transaction()

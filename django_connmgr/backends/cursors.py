@@ -79,7 +79,7 @@ class HoldingCursor:
                 # The collector closes the cursors of forgotten generators on any thread; the
                 # next end of a hold on the borrower's own sees that they are gone.
                 if not cursors and borrower.thread == get_ident():
-                    borrower.cursor_closed()
+                    borrower.end(0)
 
 
 class _HoldingClasses(dict[type, type[HoldingCursor]]):

@@ -71,7 +71,6 @@ class PhysicalDriver:
 
     def reset(self, connection: Physical) -> bool:
         raw = connection.raw
-        connection.adoption = None  # What its borrower knew of it is not true any more.
         for name, value in connection.baseline.items():
             if getattr(raw, name) != value:
                 setattr(raw, name, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -23,5 +23,3 @@ class Physical:
     has_session_state: bool = False
     #: Code outside Django's and the engine's own did so when it was opened.
     is_customised: bool = False
-    #: Its last borrower has the same. If it still has, and so does this, no other had it since.
-    adoption: object = field(default_factory=object)

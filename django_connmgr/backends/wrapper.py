@@ -7,7 +7,8 @@ import functools
 import os
 import threading
 import weakref
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 from weakref import ref
 
 from django.core import checks
@@ -142,11 +143,9 @@ class PooledWrapper(Stock):
         and make cursors that hold.
         """
 
-    def forget_session(self) -> None:
-        """Another connection, or another's meanwhile: what was known of its session is not true.
-
-        For subclasses that save themselves a ``SET``. It must not use the connection.
-        """
+    #: Called for each connection that is acquired: what was known of another one's session is not
+    #: true of this one. For subclasses that save themselves a ``SET``. It must send nothing.
+    forget_session: ClassVar[Callable[[Self], None] | None] = None
 
     # Leasing
 

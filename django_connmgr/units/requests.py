@@ -58,10 +58,10 @@ def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal recei
         unit = find_unit()
         if unit is not None and not unit.is_request:
             unit = None
-    if unit is not None and unit.state is not OVER:
+    if unit is not None and unit.scope.state is not OVER:
         current_unit.set(unit.parent)
         if not (here.owner.held or unit_finished.receivers):
-            unit.end()  # As nearly always: Django has closed its connections by now.
+            unit.scope.end()  # As nearly always: Django has closed its connections by now.
             return
         finish(unit)
     if here.owner.held:
@@ -92,7 +92,7 @@ def wrap_handlers() -> None:
         response = get_response(handler, request)
         unit = _unit_of_stream(response)
         if unit is not None:
-            unit.become_eager()
+            unit.scope.become_eager()
         return response
 
     @functools.wraps(get_response_async)
@@ -104,7 +104,7 @@ def wrap_handlers() -> None:
         if unit is not None:
             # It may talk to databases, so not on the event loop; and not in the thread that
             # serves the ORM here, which may be busy with something that the view began.
-            await sync_to_async(unit.become_eager, thread_sensitive=False)()
+            await sync_to_async(unit.scope.become_eager, thread_sensitive=False)()
         return response
 
     setattr(get_response_and_release, _WRAPPED, True)

@@ -56,7 +56,7 @@ def release_leases_of(unit: Unit) -> int:
     released = 0
     for wrapper in connections.all(initialized_only=True):
         lease = _lease_of(wrapper)
-        if lease is None or lease.slot is None or lease.slot.scope is not unit.ref:
+        if lease is None or lease.slot is None or lease.slot.scope is not unit.scope:
             continue
         try:
             released += release(wrapper)
@@ -89,6 +89,6 @@ def _lease_of(wrapper: BaseDatabaseWrapper) -> Any:
 def _belongs_to_a_unit(slot: Any) -> bool:
     """Whether it is a surrounding unit's: a request's, or that of the thread's starter."""
     unit = find_unit()
-    while unit is not None and slot.scope is not unit.ref:
+    while unit is not None and slot.scope is not unit.scope:
         unit = unit.parent
     return unit is not None

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Self
 
 from .._pool.scope import OVER, Scope
 
 
-class Unit(Scope):
-    """What leases are released with. One mutable object, shared by all who work on the unit.
+class Unit:
+    """What leases are released with. One object, shared by all who work on the unit.
 
     The current unit is a context variable, so threads and tasks that are started with a
     copy of the context (``sync_to_async``, ``asyncio.to_thread``, child tasks, our
-    executors) lease for the same unit.
+    executors) lease for the same unit. The pools know its ``scope`` only: so a unit that is
+    never ended, as of a request that a server cancels, is collected, and gives up its leases then.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__", "is_request", "parent", "scope")
+
+    def __init__(self, name: str, parent: Self | None = None, *, is_request: bool = False) -> None:
+        self.scope = Scope(name)
+        #: The one around it.
+        self.parent = parent
+        self.is_request = is_request
+
+    @property
+    def name(self) -> str:
+        return self.scope.name
 
     @property
     def counts(self) -> dict[str, int]:
         """Checkouts by alias."""
         counts: Counter[str] = Counter()
-        for pool, number in self.takes.copy().items():
+        for pool, number in self.scope.takes.copy().items():
             counts[pool.name] += number
         return dict(counts)
 
+    @property
+    def is_over(self) -> bool:
+        return self.scope.state is OVER
+
+    def end(self) -> int:
+        """As ``Scope.end()``."""
+        return self.scope.end()
+
     def __del__(self) -> None:
-        """Nobody ended it and nobody works on it any more, as when a server cancels a request."""
         try:
-            if self.state is not OVER:
-                self.abandon()
+            if self.scope.state is not OVER:
+                self.scope.abandon()
         except AttributeError:
             pass  # It was interrupted at its birth.
 
     def __repr__(self) -> str:
-        state = "over" if self.is_over else "running"
-        return f"<Unit {self.name!r}, {state}>"
+        return f"<Unit {self.name!r}, {'over' if self.is_over else 'running'}>"

@@ -112,7 +112,7 @@ def test_no_connection_has_two_users_and_none_is_lost(  # noqa: C901 - many acti
             assert slot is not None
             warm[:] = [slot]
             chance = rng.random()
-            if chance < 0.05 and pool.keep(lease):
+            if chance < 0.05 and pool.keep(lease, lease.slot and lease.slot.scope):
                 kept.append(lease)
                 # Nobody may sit on a connection for ever, or the others could only wait.
                 if rng.random() < 0.5:

@@ -63,6 +63,11 @@ def borrow(
     return connection
 
 
+def keep(pool: Pool, lease: Any) -> bool:
+    """Keep a lease for the unit of work that it belongs to."""
+    return pool.keep(lease, lease.slot and lease.slot.scope)
+
+
 def fill(pool: Pool, count: int) -> list[FakeConnection]:
     """Leave ``count`` cold connections behind, the longest idle one first."""
     leases = [pool.acquire() for _ in range(count)]

@@ -53,9 +53,9 @@ def borrow_until_struck(pool: ConnectionPool[FakeConnection], end: float) -> Non
         lease.release(is_warm=random.random() < 0.5)
         retaken = pool.retake(slot)
         if retaken is not None:
-            pool.keep(retaken)
+            pool.keep(retaken, None)
             pool.use(retaken)
-            pool.rest(retaken)
+            pool.rest(retaken, is_warm=True)
             if random.random() < 0.5:
                 pool.cool(slot)
 

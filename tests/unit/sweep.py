@@ -248,6 +248,6 @@ def assert_indexed(pool: Pool, place: str) -> None:
         if slot.state is IDLE:
             assert slot in (state.cold if slot.owner is None else state.warm), place
             assert slot.owner is None or slot in slot.owner.held, place
-            scope = slot.scope and slot.scope()
+            scope = slot.scope
             assert scope is None or slot in scope.slots, place
     assert set(state.connecting) <= set(state.slots), place

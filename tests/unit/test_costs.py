@@ -21,7 +21,7 @@ from django_connmgr._pool.waiter import Waiter
 from django_connmgr.testing import FakeConnection, ManualClock
 
 from .conftest import MakePool
-from .helpers import Pool
+from .helpers import Pool, keep
 
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="Python 3.11 counts no bytecodes."
@@ -110,7 +110,7 @@ def its_own_warm(pool: Pool, number: int) -> Action:
     def action() -> None:
         lease = pool.retake(slot)
         assert lease is not None
-        pool.rest(lease)
+        pool.rest(lease, is_warm=True)
         assert pool.cool(slot)
 
     return action
@@ -123,9 +123,9 @@ def kept_in_a_unit(pool: Pool, number: int) -> Action:
 
     def action() -> None:
         lease = pool.acquire(timeout=0, scope=scope)
-        pool.keep(lease)
+        keep(pool, lease)
         pool.use(lease)
-        pool.keep(lease)
+        keep(pool, lease)
         scope.end()
 
     return action
@@ -160,7 +160,7 @@ class Queue:
     def join(self) -> None:
         lease: Lease[FakeConnection] = Lease(self.pool)
         with self.pool._lock:
-            waiter = self.pool._state.acquire_locked(lease, Owner(), None, self.clock.now(), None)
+            waiter = self.pool._state.acquire_locked(lease, Owner(), None, self.clock.now(), 5.0)
         assert waiter is not None
         self.waiters.append(waiter)
         self.leases.append(lease)
@@ -173,7 +173,9 @@ class Queue:
 
     def give_up(self) -> None:
         """The one in the middle."""
-        self.pool._withdraw(self.waiters[len(self.waiters) // 2])
+        waiter = self.waiters[len(self.waiters) // 2]
+        with self.pool._lock:
+            self.pool._state.withdraw_locked(waiter, self.clock.now())
 
     def look_again(self) -> None:
         with self.pool._lock:

@@ -21,7 +21,7 @@ from django_connmgr.backends import wrapper  # noqa: F401 - registers the hook
 from django_connmgr.registry import Address, registry
 from django_connmgr.testing import FakeDriver
 
-from .helpers import PATIENCE, Borrower, Pool, Worker, borrow, picture
+from .helpers import PATIENCE, Borrower, Pool, Worker, borrow, keep, picture
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork()"),
@@ -212,7 +212,7 @@ def test_what_is_warm_in_the_parent_is_not_in_the_child(pool: Pool, driver: Fake
     slot = leases[0].slot
     assert slot is not None
     leases[0].release(is_warm=True)
-    pool.keep(leases[1])
+    keep(pool, leases[1])
 
     def use() -> object:
         retaken = pool.retake(slot)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from django_connmgr._pool.growth import LEISURE, MOST_PATIENCE, PATIENCE, REFUSAL_PAUSE, Growth
-from django_connmgr._pool.lease import Lease
-from django_connmgr._pool.owner import Owner
-from django_connmgr._pool.waiter import Waiter
 from django_connmgr.testing import FakeDriver, ManualClock
 
 from .conftest import MakePool
 from .helpers import Pool, Worker, borrow, picture
+
+DEADLINE = 60.0
 
 
 def growth(connect_time: float, *returns: float) -> Growth:
@@ -24,48 +23,44 @@ def growth(connect_time: float, *returns: float) -> Growth:
     return made
 
 
-def waiter(deadline: float = 60.0) -> Waiter:
-    return Waiter(Lease(None), Owner(), None, 0.0, deadline)  # type: ignore[arg-type]
-
-
 def test_in_a_queue_that_has_just_begun_a_waiter_waits() -> None:
-    assert growth(0.1).should_wait(waiter(), 1, 0.019)
+    assert growth(0.1).should_wait(DEADLINE, 1, 0.019)
 
 
 def test_in_a_queue_that_stands_still_it_connects() -> None:
-    assert not growth(0.1).should_wait(waiter(), 1, 0.021)
+    assert not growth(0.1).should_wait(DEADLINE, 1, 0.021)
 
 
 def test_nothing_is_waited_for_in_vain_for_long_where_connecting_takes_long() -> None:
     slow = growth(10)
     assert slow.pause(0.0) == MOST_PATIENCE
-    assert not slow.should_wait(waiter(), 1, MOST_PATIENCE + 0.001)
+    assert not slow.should_wait(DEADLINE, 1, MOST_PATIENCE + 0.001)
 
 
 def test_in_a_queue_that_moves_a_waiter_waits_if_that_is_shorter_than_connecting() -> None:
-    assert growth(0.15, 0.001, 0.002, 0.003, 0.004).should_wait(waiter(), 40, 0.005)
+    assert growth(0.15, 0.001, 0.002, 0.003, 0.004).should_wait(DEADLINE, 40, 0.005)
 
 
 def test_in_a_queue_that_moves_too_slowly_it_connects() -> None:
     slow = growth(0.15, *(number * 0.02 for number in range(1, 9)))
-    assert not slow.should_wait(waiter(), 40, 0.161)
-    assert slow.should_wait(waiter(), 4, 0.161)
+    assert not slow.should_wait(DEADLINE, 40, 0.161)
+    assert slow.should_wait(DEADLINE, 4, 0.161)
 
 
 def test_before_anything_was_opened_there_is_nothing_to_compare_with() -> None:
-    assert not growth(0.0).should_wait(waiter(), 1, 0.0)
+    assert not growth(0.0).should_wait(DEADLINE, 1, 0.0)
 
 
 def test_a_waiter_without_time_connects() -> None:
     patience = 0.1 * PATIENCE
-    assert growth(0.1).should_wait(waiter(LEISURE * patience + 0.001), 1, 0.0)
-    assert not growth(0.1).should_wait(waiter(LEISURE * patience), 1, 0.0)
+    assert growth(0.1).should_wait(LEISURE * patience + 0.001, 1, 0.0)
+    assert not growth(0.1).should_wait(LEISURE * patience, 1, 0.0)
 
 
-def test_a_hurried_waiter_connects() -> None:
-    hurried = waiter()
-    hurried.is_hurried = True
-    assert not growth(0.1).should_wait(hurried, 1, 0.0)
+def test_in_a_queue_that_is_full_a_waiter_connects() -> None:
+    full = growth(0.1)
+    full.hurry(0.0)
+    assert not full.should_wait(DEADLINE, 1, 0.0)
 
 
 def test_a_refusal_of_the_server_ends_after_a_pause() -> None:

@@ -21,7 +21,7 @@ from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock, Serv
 from django_connmgr.units.unit import Unit
 
 from .conftest import MakePool
-from .helpers import Borrower, ScriptedClock, ScriptedLock, Worker, borrow, fill, picture
+from .helpers import Borrower, ScriptedClock, ScriptedLock, Worker, borrow, fill, keep, picture
 from .sweep import Scenario, World, sweep
 
 
@@ -435,11 +435,11 @@ def keep_and_use(world: World) -> Callable[[], object]:
     lease = world.pool.acquire(scope=world.scope)
 
     def action() -> None:
-        world.pool.keep(lease)
+        keep(world.pool, lease)
         world.pool.use(lease)
         world.pool.share(lease)
-        world.pool.unshare(lease)
-        world.pool.rest(lease)
+        world.pool.share(lease, is_shared=False)
+        world.pool.rest(lease, is_warm=True)
 
     return action
 
@@ -456,7 +456,7 @@ def end_of_unit(world: World) -> Callable[[], object]:
     kept, warm = world.pool.acquire(scope=world.scope), world.pool.acquire(scope=world.scope)
     kept.connection.state = ConnectionState.IN_TRANSACTION
     warm.release(is_warm=True)
-    world.pool.keep(kept)
+    keep(world.pool, kept)
 
     def action() -> object:
         try:
@@ -482,9 +482,9 @@ def eager_unit(world: World) -> Callable[[], object]:
 
 def collected_unit(world: World) -> Callable[[], object]:
     units = [Unit("GET /")]
-    kept, warm = world.pool.acquire(scope=units[0]), world.pool.acquire(scope=units[0])
+    kept, warm = world.pool.acquire(scope=units[0].scope), world.pool.acquire(scope=units[0].scope)
     warm.release(is_warm=True)
-    world.pool.keep(kept)
+    keep(world.pool, kept)
 
     def action() -> None:
         units.clear()

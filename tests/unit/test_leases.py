@@ -15,7 +15,7 @@ from django_connmgr._pool.scope import Scope
 from django_connmgr.testing import FakeConnection
 
 from .conftest import MakePool
-from .helpers import Pool, Worker, borrow, picture
+from .helpers import Pool, Worker, borrow, keep, picture
 
 OVER = (
     "This lease is over: it was released, its thread ended, another thread ended its unit of "
@@ -45,7 +45,7 @@ def assert_over(pool: Pool, lease: Lease[FakeConnection], misuse: Misuse) -> Non
     assert str(caught.value) == OVER
     assert (repr(pool), dict(pool.stats().closed), pool.stats().hold_seconds) == before
     assert (lease.is_held(), lease.slot) == (False, None)
-    assert (pool.keep(lease), pool.use(lease)) == (False, False)
+    assert (keep(pool, lease), pool.use(lease)) == (False, False)
 
 
 @MISUSES
@@ -82,7 +82,7 @@ def test_a_kept_lease_whose_unit_another_thread_ended_cannot_be_used(
 ) -> None:
     pool, scope = make_pool(), Scope("GET /")
     lease = pool.acquire(scope=scope)
-    assert pool.keep(lease)
+    assert keep(pool, lease)
     assert Worker(scope.end).result() == 1
     assert picture(pool) == {"idle": 1}
     assert_over(pool, lease, misuse)
@@ -184,7 +184,7 @@ def test_the_pool_does_not_keep_a_lease_alive(make_pool: MakePool) -> None:
 def test_a_kept_lease_stays_its_owner_s(make_pool: MakePool) -> None:
     pool = make_pool(max_size=1)
     lease = pool.acquire()
-    assert pool.keep(lease)
+    assert keep(pool, lease)
     (record,) = pool.leases()
     assert (record.state, picture(pool)) == ("kept", {"leased": 1})
     assert Worker(lambda: pool._state.cold or pool._state.warm).result() == {}
@@ -198,7 +198,7 @@ def test_nothing_is_kept_of_a_unit_that_is_over(make_pool: MakePool) -> None:
     pool, scope = make_pool(), Scope("GET /")
     lease = pool.acquire(scope=scope)
     scope.end()
-    assert not pool.keep(lease)
+    assert not keep(pool, lease)
     assert picture(pool) == {"leased": 1}
     lease.release()
 
@@ -206,6 +206,6 @@ def test_nothing_is_kept_of_a_unit_that_is_over(make_pool: MakePool) -> None:
 def test_a_kept_lease_is_released_as_any(make_pool: MakePool) -> None:
     pool = make_pool()
     lease = pool.acquire()
-    pool.keep(lease)
+    keep(pool, lease)
     lease.release()
     assert picture(pool) == {"idle": 1}

@@ -13,14 +13,14 @@ import pytest
 
 from django_connmgr._pool.driver import ConnectionState
 from django_connmgr._pool.errors import PoolTimeout
-from django_connmgr._pool.lost import RESTS_COLD, RESTS_WARM, Lost
+from django_connmgr._pool.lost import Lost
 from django_connmgr._pool.owner import Owner, here
 from django_connmgr._pool.reaper import reaper
 from django_connmgr._pool.state import LOOK_AGAIN
 from django_connmgr.testing import FakeDriver, ManualClock
 
 from .conftest import MakePool
-from .helpers import PATIENCE, Borrower, Pool, Worker, borrow, picture
+from .helpers import PATIENCE, Borrower, Pool, Worker, borrow, keep, picture
 
 
 def die_holding(pool: Pool, state: ConnectionState = ConnectionState.IDLE) -> Any:
@@ -64,12 +64,12 @@ def test_a_dead_thread_s_lease_serves_the_next_acquire_at_once(make_pool: MakePo
 def test_a_dead_thread_s_kept_lease_is_taken_back_too(make_pool: MakePool) -> None:
     pool = make_pool(max_size=1)
 
-    def keep() -> object:
+    def take() -> object:
         lease = pool.acquire()
-        assert pool.keep(lease)
+        assert keep(pool, lease)
         return lease
 
-    lease = Worker(keep).result()
+    lease = Worker(take).result()
     pool.acquire(timeout=0).release()
     assert (lease.is_held(), pool.stats().reaped) == (False, 1)
 
@@ -287,8 +287,10 @@ def test_the_reaper_is_told_of_a_dropped_lease_if_nobody_waits_for_it(
     pool.maintain()
 
 
-@pytest.mark.parametrize("how", ["", RESTS_WARM, RESTS_COLD])
-def test_late_news_of_a_lease_do_not_touch_the_next_one(make_pool: MakePool, how: str) -> None:
+@pytest.mark.parametrize("was_forgotten", [True, False])
+def test_late_news_of_a_lease_do_not_touch_the_next_one(
+    make_pool: MakePool, was_forgotten: bool
+) -> None:
     """An entry counts only if the slot still belongs to the witness that it names."""
     pool = make_pool(max_size=1)
     old = pool.acquire()
@@ -296,7 +298,7 @@ def test_late_news_of_a_lease_do_not_touch_the_next_one(make_pool: MakePool, how
     witness = slot.lease
     old.release(is_warm=True)
     new = pool.acquire()
-    pool._state.lost.report(slot, witness, how)
+    pool._state.lost.report(slot, witness, was_forgotten=was_forgotten)
     pool.maintain()
     assert (picture(pool), new.is_held(), pool.stats().reaped) == ({"leased": 1}, True, 0)
     new.release()
@@ -357,58 +359,31 @@ def test_a_thread_may_die_while_another_has_the_lock(make_pool: MakePool) -> Non
 # The finaliser of a last cursor: the use of a lease ends, and nobody lost it.
 
 
-@pytest.mark.parametrize(
-    ("how", "after"), [(RESTS_WARM, {"idle": 1, "warm": 1}), (RESTS_COLD, {"idle": 1})]
-)
 def test_a_use_that_a_finaliser_ended_is_a_release(
-    make_pool: MakePool,
-    clock: ManualClock,
-    caplog: pytest.LogCaptureFixture,
-    how: str,
-    after: dict[str, int],
+    make_pool: MakePool, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     pool = make_pool(max_size=1)
     lease = pool.acquire()
     slot: Any = lease.slot
     clock.advance(3)
-    slot.lost.report(slot, slot.lease, how)
+    slot.lost.report(slot, slot.lease, was_forgotten=False)
     pool.maintain()
     stats = pool.stats()
-    assert (picture(pool), stats.reaped, stats.hold_seconds) == (after, 0, 3.0)
+    assert (picture(pool), stats.reaped, stats.hold_seconds) == ({"idle": 1}, 0, 3.0)
     assert (lease.is_held(), caplog.messages) == (False, [])
 
 
-@pytest.mark.parametrize("how", [RESTS_WARM, RESTS_COLD])
-def test_what_it_left_is_cleaned_before_the_next_use(
-    make_pool: MakePool, driver: FakeDriver, how: str
-) -> None:
+def test_what_it_left_is_cleaned_before_the_next_use(make_pool: MakePool) -> None:
     pool = make_pool(max_size=1)
     lease = pool.acquire()
     slot: Any = lease.slot
     lease.connection.state = ConnectionState.IN_TRANSACTION
-    slot.lost.report(slot, slot.lease, how)
+    slot.lost.report(slot, slot.lease, was_forgotten=False)
+    assert pool.retake(slot) is None
     again = pool.acquire()
     assert (again.connection.state, again.connection.rollbacks) == (ConnectionState.IDLE, 1)
     again.release()
-
-
-def test_what_it_left_warm_is_not_retaken_uncleaned(
-    make_pool: MakePool, clock: ManualClock
-) -> None:
-    """``retake()`` looks at nothing, so it leaves what is dirty to ``acquire()``."""
-    pool = make_pool(max_size=1)
-    lease = pool.acquire()
-    slot: Any = lease.slot
-    lease.connection.state = ConnectionState.IN_TRANSACTION
-    slot.lost.report(slot, slot.lease, RESTS_WARM)
-    with pool._lock:
-        pool._state.sweep_locked(clock.now())  # Takes it in, and cleans nothing.
-    assert picture(pool) == {"idle": 1, "warm": 1}
-    retaken = pool.retake(slot)
-    lease = retaken or pool.acquire()
-    assert lease.connection.state is ConnectionState.IDLE
-    lease.release()
 
 
 # Shared
@@ -437,7 +412,7 @@ def test_a_lease_that_is_shared_no_more_is_its_owner_s(make_pool: MakePool) -> N
     def take() -> object:
         lease = pool.acquire()
         pool.share(lease)
-        pool.unshare(lease)
+        pool.share(lease, is_shared=False)
         return lease
 
     lease = Worker(take).result()

@@ -10,7 +10,7 @@ from django_connmgr._pool.scope import Scope
 from django_connmgr.testing import FakeDriver, ManualClock
 
 from .conftest import MakePool
-from .helpers import Borrower, Pool, Worker
+from .helpers import Borrower, Pool, Worker, keep
 
 
 def timeout_message(pool: Pool) -> str:
@@ -36,7 +36,7 @@ def test_a_timeout_names_the_pool_its_numbers_and_who_has_its_connections(
     kept = pool.acquire(scope=scope, holder=Holder("session state"))
     clock.advance(2.5)
     used = pool.acquire(holder=Holder("cursor", "transaction"))
-    pool.keep(kept)
+    keep(pool, kept)
     clock.advance(1)
     assert timeout_message(pool).splitlines() == [
         (

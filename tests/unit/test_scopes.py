@@ -11,12 +11,12 @@ import pytest
 
 from django_connmgr._pool.driver import ConnectionState
 from django_connmgr._pool.owner import here
-from django_connmgr._pool.scope import Scope
+from django_connmgr._pool.scope import OVER, RUNNING, Scope
 from django_connmgr.testing import FakeDriver, ManualClock
 from django_connmgr.units.unit import Unit
 
 from .conftest import MakePool
-from .helpers import Borrower, Pool, ScriptedLock, Worker, borrow, picture
+from .helpers import Borrower, Pool, ScriptedLock, Worker, borrow, keep, picture
 
 End = Callable[[Any], object]
 
@@ -33,9 +33,9 @@ def leave_warm(pool: Pool, scope: Scope) -> Any:
 
 def test_a_new_one_knows_nothing() -> None:
     scope = Scope("GET /")
-    assert (scope.name, scope.is_over, scope.slots, dict(scope.takes)) == ("GET /", False, {}, {})
+    assert (scope.name, scope.state, scope.slots, dict(scope.takes)) == ("GET /", RUNNING, {}, {})
     assert scope.end() == 0
-    assert scope.is_over
+    assert scope.state is OVER
 
 
 # Its end
@@ -60,7 +60,7 @@ def test_its_end_releases_what_is_kept_for_it(
     pool, scope = make_pool(), Scope("GET /")
     lease = pool.acquire(scope=scope)
     lease.connection.state = ConnectionState.IN_TRANSACTION
-    assert pool.keep(lease)
+    assert keep(pool, lease)
     assert end(scope) == 1
     assert (picture(pool), lease.is_held(), scope.slots) == ({"idle": 1}, False, {})
     assert (driver.connections[0].rollbacks, driver.resets) == (1, 1)
@@ -73,7 +73,7 @@ def test_its_end_leaves_what_is_in_use_until_its_use_ends(make_pool: MakePool, e
     lease = pool.acquire(scope=scope)
     assert end(scope) == 0
     assert (picture(pool), lease.is_held()) == ({"leased": 1}, True)
-    assert not pool.keep(lease)
+    assert not keep(pool, lease)
     lease.release(is_warm=True)
     assert (picture(pool), scope.slots) == ({"idle": 1}, {})
 
@@ -109,7 +109,7 @@ def test_its_end_touches_nothing_of_other_units(make_pool: MakePool) -> None:
     mine = pool.acquire(scope=inner)
     for other in others:
         other.release()
-    pool.keep(kept)
+    keep(pool, kept)
     mine.release(is_warm=True)
     assert inner.end() == 1
     assert picture(pool) == {"idle": 3, "warm": 2, "leased": 1}
@@ -123,7 +123,7 @@ def test_its_end_touches_nothing_of_other_units(make_pool: MakePool) -> None:
 def test_its_end_serves_a_waiter(make_pool: MakePool, clock: ManualClock, end: End) -> None:
     pool, scope = make_pool(max_size=1), Scope("GET /")
     lease = pool.acquire(scope=scope)
-    pool.keep(lease)
+    keep(pool, lease)
     waiting = Borrower(pool)
     clock.await_waiters()
     end(scope)
@@ -161,7 +161,7 @@ def test_what_is_leased_after_its_end_may_be_kept_for_its_own_session_state(
     pool, scope = make_pool(), Scope("GET /")
     end(scope)
     lease = pool.acquire(scope=scope)
-    assert pool.keep(lease)
+    assert keep(pool, lease)
     assert scope.end() == 1
     assert (picture(pool), lease.is_held(), scope.slots) == ({"idle": 1}, False, {})
 
@@ -170,7 +170,7 @@ def test_one_that_is_over_does_not_become_eager(make_pool: MakePool) -> None:
     scope = Scope("GET /")
     scope.end()
     scope.become_eager()
-    assert scope.is_over
+    assert scope.state is OVER
 
 
 @pytest.mark.parametrize("is_warm", [True, False])
@@ -212,13 +212,13 @@ def test_an_owner_that_uses_a_kept_lease_again_while_its_unit_ends_has_it_or_has
     """The lock decides: before it the owner is in time, after it the lease is over."""
     pool, scope = make_pool(), Scope("GET /")
     lease = pool.acquire(scope=scope)
-    pool.keep(lease)
+    keep(pool, lease)
     ScriptedLock(pool, {1: lambda: Worker(scope.end).result()})
     assert not pool.use(lease)
     assert (picture(pool), lease.is_held()) == ({"idle": 1}, False)
     scope = Scope("next")
     lease = pool.acquire(scope=scope)
-    pool.keep(lease)
+    keep(pool, lease)
     ScriptedLock(pool, {1: lambda: pool.use(lease)})
     assert scope.end() == 0
     assert (picture(pool), lease.is_held()) == ({"leased": 1}, True)
@@ -234,17 +234,17 @@ def test_one_that_is_collected_without_an_end_gives_back_all_that_is_not_in_use(
 ) -> None:
     """As when a server cancels a request: Django sends no signal of its end."""
     pool, unit = make_pool(), Unit("GET /")
-    warm = pool.acquire(scope=unit)
-    kept, used = pool.acquire(scope=unit), pool.acquire(scope=unit)
+    warm = pool.acquire(scope=unit.scope)
+    kept, used = pool.acquire(scope=unit.scope), pool.acquire(scope=unit.scope)
     warm.release(is_warm=True)
-    pool.keep(kept)
+    keep(pool, kept)
     assert picture(pool) == {"idle": 1, "warm": 1, "leased": 2}
     del unit
     gc.collect()
     assert pool.has_lost()
     pool.maintain()
     assert (picture(pool), pool.stats().reaped) == ({"idle": 2, "leased": 1}, 0)
-    assert (kept.is_held(), used.is_held(), pool.keep(used)) == (False, True, False)
+    assert (kept.is_held(), used.is_held(), keep(pool, used)) == (False, True, False)
     used.release(is_warm=True)
     assert picture(pool) == {"idle": 3}
 
@@ -253,9 +253,9 @@ def test_what_it_kept_is_cleaned_before_another_gets_it(
     make_pool: MakePool, driver: FakeDriver
 ) -> None:
     pool, unit = make_pool(max_size=1), Unit("GET /")
-    lease = pool.acquire(scope=unit)
+    lease = pool.acquire(scope=unit.scope)
     lease.connection.state = ConnectionState.IN_TRANSACTION
-    pool.keep(lease)
+    keep(pool, lease)
     del unit
     gc.collect()
     again = pool.acquire()
@@ -266,7 +266,7 @@ def test_what_it_kept_is_cleaned_before_another_gets_it(
 def test_a_waiter_gets_what_a_collected_one_had(make_pool: MakePool, clock: ManualClock) -> None:
     pool = make_pool(max_size=1, reclaim=False)
     units = [Unit("GET /")]
-    leave_warm(pool, units[0])
+    leave_warm(pool, units[0].scope)
     waiting = Borrower(pool)
     clock.await_waiters()
     units.clear()
@@ -276,7 +276,7 @@ def test_a_waiter_gets_what_a_collected_one_had(make_pool: MakePool, clock: Manu
 
 def test_one_that_was_ended_leaves_nothing_to_its_finaliser(make_pool: MakePool) -> None:
     pool, unit = make_pool(), Unit("GET /")
-    leave_warm(pool, unit)
+    leave_warm(pool, unit.scope)
     unit.end()
     del unit
     gc.collect()
@@ -285,19 +285,19 @@ def test_one_that_was_ended_leaves_nothing_to_its_finaliser(make_pool: MakePool)
 
 def test_late_news_of_one_do_not_touch_the_next_unit_s_slots(make_pool: MakePool) -> None:
     pool, unit = make_pool(max_size=1), Unit("GET /")
-    slot = leave_warm(pool, unit)
-    reference = unit.ref
+    slot = leave_warm(pool, unit.scope)
+    reference = unit.scope
     other = Unit("other")
-    leave_warm(pool, other)
+    leave_warm(pool, other.scope)
     slot.lost.report(slot, reference)
     pool.maintain()
-    assert (picture(pool), list(other.slots)) == ({"idle": 1, "warm": 1}, [slot])
+    assert (picture(pool), list(other.scope.slots)) == ({"idle": 1, "warm": 1}, [slot])
 
 
 def test_the_pool_keeps_no_unit_alive(make_pool: MakePool) -> None:
     pool, unit = make_pool(), Unit("GET /")
-    lease = pool.acquire(scope=unit)
-    slot = leave_warm(pool, unit)
+    lease = pool.acquire(scope=unit.scope)
+    slot = leave_warm(pool, unit.scope)
     reference = weakref.ref(unit)
     del unit
     assert reference() is None
@@ -322,13 +322,13 @@ def test_it_counts_its_checkouts_by_alias(make_pool: MakePool) -> None:
     first, second, unit = make_pool(), make_pool(), Unit("GET /")
     first.name = "default"
     for pool in (first, second, first):
-        borrow(pool, scope=unit)
-    slot = leave_warm(first, unit)
+        borrow(pool, scope=unit.scope)
+    slot = leave_warm(first, unit.scope)
     lease = first.retake(slot)
     assert lease is not None
     lease.release()
     assert unit.counts == {"default": 3, "test": 1}
-    assert unit.slots == {}
+    assert unit.scope.slots == {}
 
 
 def test_a_unit_says_what_it_is() -> None:
@@ -343,10 +343,10 @@ def test_it_grows_while_it_is_looked_through(make_pool: MakePool) -> None:
     pool, unit = make_pool(max_size=None), Unit("long")
     pools = [make_pool() for _ in range(300)]
     for one in pools:
-        leave_warm(one, unit)
+        leave_warm(one, unit.scope)
 
     def grow(*args: object) -> None:
-        leave_warm(pool, unit)
+        leave_warm(pool, unit.scope)
 
     threshold = gc.get_threshold()
     gc.callbacks.append(grow)

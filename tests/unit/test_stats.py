@@ -8,16 +8,15 @@ import pytest
 
 from django_connmgr._pool.errors import PoolTimeout
 from django_connmgr._pool.lease import Lease
-from django_connmgr._pool.lost import RESTS_WARM
 from django_connmgr._pool.owner import here
 from django_connmgr._pool.scope import Scope
 from django_connmgr._pool.state import PoolStatus
-from django_connmgr._pool.stats import Counters, LeaseRecord
+from django_connmgr._pool.stats import LeaseRecord
 from django_connmgr._pool.waiter import Waiter
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
 
 from .conftest import MakePool
-from .helpers import Borrower, Pool, Worker, borrow, picture
+from .helpers import Borrower, Pool, Worker, borrow, keep, picture
 
 
 def test_the_numbers_of_a_pool_that_nobody_used(make_pool: MakePool) -> None:
@@ -140,7 +139,7 @@ def snapshot(pool: Pool) -> tuple[object, ...]:
         )
         for slot in state.slots
     ]
-    counters = {field.name: getattr(state.counters, field.name) for field in FIELDS}
+    counters = dict(vars(state.counters))
     counters["closed"] = dict(state.counters.closed)
     others = {
         name: value
@@ -159,7 +158,6 @@ def snapshot(pool: Pool) -> tuple[object, ...]:
     )
 
 
-FIELDS = dataclasses.fields(Counters)
 LOOKS = pytest.mark.parametrize(
     "look",
     [
@@ -183,13 +181,13 @@ def test_a_look_changes_nothing(
     leases = [pool.acquire(scope=scope) for _ in range(7)]
     leases.pop().release()
     leases.pop().release(is_warm=True)
-    pool.keep(leases[0])
+    keep(pool, leases[0])
     del leases[-1]
     gc.collect()
     doomed = Worker(pool.acquire).result()
     slot = leases[1].slot
     assert slot is not None
-    slot.lost.report(slot, slot.lease, RESTS_WARM)
+    slot.lost.report(slot, slot.lease, was_forgotten=False)
     pool.suspend()
     waiting: Lease[FakeConnection] = Lease(pool)
     waiter = Waiter(waiting, here.owner, scope, clock.now(), 5.0)  # That no thread wakes for.
@@ -237,7 +235,7 @@ def test_leases_tell_who_has_what_longest_held_first(
     clock.advance(1)
     used = Borrower(pool, name="other")
     used.await_served()
-    pool.keep(kept)
+    keep(pool, kept)
     clock.advance(2)
     warm = pool.acquire()
     warm.release(is_warm=True)

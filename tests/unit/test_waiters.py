@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from django_connmgr._pool.decision import Decision
 from django_connmgr._pool.errors import PoolClosed, PoolTimeout, TooManyRequests
 from django_connmgr._pool.growth import REFUSAL_PAUSE
 from django_connmgr._pool.lease import Lease
@@ -16,7 +15,7 @@ from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.lost import Lost
 from django_connmgr._pool.owner import here
 from django_connmgr._pool.pool import ConnectionPool
-from django_connmgr._pool.state import LOOK_AGAIN
+from django_connmgr._pool.state import LOOK_AGAIN, PoolStatus
 from django_connmgr._pool.waiter import Waiter
 from django_connmgr.testing import FakeDriver, ManualClock, ServerFull
 
@@ -153,7 +152,8 @@ def test_a_newcomer_does_not_overtake_those_who_wait(
     pool.suspend()
     lease.release()
     with pool._lock:
-        pool._state.open_locked()  # As ``resume()``, which makes a pass then.
+        pool._state.status = PoolStatus.OPEN
+        pool._state._note_locked()  # As ``resume()``, which makes a pass then.
     assert picture(pool) == {"idle": 1, "waiting": 1}
     take_a_turn("newcomer")
     first.result()
@@ -420,9 +420,9 @@ def test_a_lease_that_is_dropped_while_the_first_waiter_gives_up_goes_to_the_sec
     clock.await_waiters()
     withdraw = pool._state.withdraw_locked
 
-    def drop_and_withdraw(waiter: Waiter, now: float) -> Decision[Any]:
+    def drop_and_withdraw(waiter: Waiter, now: float) -> None:
         held.clear()
-        return withdraw(waiter, now)
+        withdraw(waiter, now)
 
     monkeypatch.setattr(pool._state, "withdraw_locked", drop_and_withdraw)
     clock._now += 5
@@ -486,7 +486,7 @@ def test_a_slot_that_was_promised_to_a_waiter_still_in_the_queue_is_not_given_tw
     with pool._lock:
         state, slot = pool._state, first.slot
         assert slot is not None
-        state._assign_locked(slot, waiter.lease, waiter.owner, None, slot.state, clock.now())
+        state._assign_locked(slot, waiter.lease, waiter.owner, None, clock.now())
         first.slot = None
     del waiter
     second.release()
@@ -552,11 +552,11 @@ def test_behind_a_ghost_a_waiter_still_looks_for_itself(
     pool = make_pool(max_size=1)
     lease: Any = pool.acquire()
     with pool._lock:
-        pool._state.acquire_locked(Lease(pool), here.owner, None, clock.now(), None)
+        pool._state.acquire_locked(Lease(pool), here.owner, None, clock.now(), 5.0)
     waiting = Borrower(pool)
     clock.await_waiters()
     with monkeypatch.context() as patch:
-        patch.setattr(Lost, "report", lambda *args: None)
+        patch.setattr(Lost, "report", lambda *args, **kwargs: None)
         del lease
         gc.collect()
     clock.advance(LOOK_AGAIN)

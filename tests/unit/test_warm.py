@@ -11,7 +11,6 @@ import pytest
 
 from django_connmgr._pool.driver import ConnectionState
 from django_connmgr._pool.errors import PoolTimeout
-from django_connmgr._pool.lost import RESTS_WARM
 from django_connmgr._pool.owner import here
 from django_connmgr._pool.scope import Scope
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
@@ -272,13 +271,11 @@ def test_without_reclaim_a_waiter_gets_it_when_it_is_cold(
     elif how == "owner":
         owner.give_back()
     else:
-        with pool._lock:
-            slot = next(iter(pool._state.slots))
+        slot = next(iter(pool._state.slots))
         if how == "close":
             pool.recycle()
         else:
-            pool._state.cool_locked(slot, slot.owner)
-            pool.resume()  # A pass.
+            pool._core.run(pool._state.cool_locked, slot, slot.owner)
     waiting.give_back()
     owner.give_back()
 
@@ -497,12 +494,12 @@ def test_rest_leaves_what_is_not_clean_to_its_borrower(
     pool = make_pool()
     lease = pool.acquire()
     lease.connection.state = ConnectionState.IN_TRANSACTION
-    assert pool.rest(lease) is False
+    assert pool.rest(lease, is_warm=True) is False
     assert (picture(pool), lease.is_held(), driver.resets) == ({"leased": 1}, True, 0)
     lease.connection.state = ConnectionState.IDLE
-    assert pool.rest(lease) is True
+    assert pool.rest(lease, is_warm=True) is True
     assert (picture(pool), lease.is_held()) == ({"idle": 1, "warm": 1}, False)
-    assert pool.rest(lease) is False
+    assert pool.rest(lease, is_warm=True) is False
 
 
 def test_rest_says_whether_it_lies_in_the_pool(make_pool: MakePool, clock: ManualClock) -> None:
@@ -510,20 +507,12 @@ def test_rest_says_whether_it_lies_in_the_pool(make_pool: MakePool, clock: Manua
     lease = pool.acquire()
     waiting = Borrower(pool)
     clock.await_waiters()
-    assert pool.rest(lease) is False  # The waiter has it.
+    assert pool.rest(lease, is_warm=True) is False  # The waiter has it.
     waiting.give_back()
     lease = pool.acquire()
     pool.recycle()
-    assert pool.rest(lease) is False  # It is closed.
+    assert pool.rest(lease, is_warm=True) is False  # It is closed.
     assert (picture(pool), lease.is_held()) == ({}, False)
-
-
-def test_by_the_option_release_nothing_rests_warm(make_pool: MakePool) -> None:
-    pool = make_pool(release="transaction")
-    lease = pool.acquire()
-    slot = lease.slot
-    assert pool.rest(lease) is True
-    assert_cold(pool, slot)
 
 
 def test_a_connection_of_an_older_generation_is_not_kept_warm(make_pool: MakePool) -> None:
@@ -607,7 +596,7 @@ def test_the_scope_ends_while_the_connection_is_being_looked_at(
     assert_cold(pool, slot)
 
 
-def test_a_finaliser_that_left_it_warm_is_heard_before_a_waiter_sleeps(
+def test_a_finaliser_that_ended_its_use_is_heard_before_a_waiter_sleeps(
     make_pool: MakePool, clock: ManualClock
 ) -> None:
     pool = make_pool(max_size=1)
@@ -615,10 +604,10 @@ def test_a_finaliser_that_left_it_warm_is_heard_before_a_waiter_sleeps(
     slot: Any = lease.slot
     waiting = Borrower(pool)
     clock.await_waiters()
-    slot.lost.report(slot, slot.lease, RESTS_WARM)
+    slot.lost.report(slot, slot.lease, was_forgotten=False)
     waiting.give_back()
     gc.collect()
-    assert (pool.stats().reclaimed, pool.stats().reaped) == (1, 0)
+    assert pool.stats().reaped == 0
 
 
 def test_connections_are_never_used_by_two(make_pool: MakePool, driver: FakeDriver) -> None:
