@@ -93,6 +93,7 @@ class Core(Generic[C]):
         try:
             timeout = max(deadline - started, 0.0)
             self.connector.open(slot, connect, timeout, state.limits.max_lifetime)
+            self.run(state.opened_locked, lease, slot, started)
         except BaseException as error:
             if slot.connection is not None:
                 self.retire(lease, CloseReason.DISCARDED)
@@ -104,7 +105,6 @@ class Core(Generic[C]):
             if may_wait:
                 return False
             raise
-        self.run(state.opened_locked, lease, slot, started)
         if not lease.is_held():
             raise self.home.errors.closed(
                 f"Pool {self.home.name!r} was closed while a connection was being opened."

@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .clock import Bell
-
 
 class Lost:
     """A queue that is written without a lock, and read under the pool's.
@@ -27,7 +25,7 @@ class Lost:
         #: (slot, witness, was forgotten); ``deque.append`` is atomic, also without the GIL.
         self.queue: deque[tuple[Any, object, bool]] = deque()
         #: The bell of the first waiter, if there is one. Written under the pool's lock.
-        self.first: Bell | None = None
+        self.first: Any = None
         self._upkeep = upkeep
 
     def report(self, slot: Any, witness: object, *, was_forgotten: bool = True) -> None:

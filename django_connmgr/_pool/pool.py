@@ -16,7 +16,7 @@ from .owner import here
 from .report import describe_exhaustion, stack_here
 from .scope import Scope
 from .slot import CLOSED, CloseReason, Slot
-from .state import PoolStatus
+from .state import LOOK_AGAIN, PoolStatus
 from .stats import LeaseRecord, PoolStats
 from .view import as_records, leases_locked, stats_locked
 from .waiter import Waiter
@@ -75,18 +75,24 @@ class ConnectionPool(Generic[C]):
         """
         lease: Lease[C] = Lease(self, holder)
         state, now = self._state, self._now()
-        if timeout is None:
-            timeout = state.limits.timeout
+        with self._lock:
+            waiter = state.acquire_locked(lease, here.owner, scope, now, timeout)
         try:
-            with self._lock:
-                waiter = state.acquire_locked(lease, here.owner, scope, now, timeout)
             if waiter is not None:
-                self._wait(lease, waiter)
-            slot = lease.slot
-            if slot is None or now - slot.idle_since > state.look_after or slot.watch():
-                self._make_ready(lease, scope, now + timeout, connect or self.driver.connect)
+                # Mostly there is nothing to do but to sleep until it is served.
+                is_plain = state.is_full and state.decision is None and not waiter.is_out
+                if is_plain:
+                    self._clock.wait(waiter, min(waiter.deadline - now, LOOK_AGAIN))
+                if not is_plain or lease.slot is None or not waiter.is_out or state.lost.queue:
+                    self._wait(lease, waiter)
+            slot: Any = lease.slot
+            if now - slot.idle_since > state.look_after or slot.watch():
+                deadline = now + (state.limits.timeout if timeout is None else timeout)
+                self._make_ready(lease, scope, deadline, connect or self.driver.connect)
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
+            if waiter is not None and not waiter.is_out:
+                self._core.run(state.withdraw_locked, waiter)
             if lease.is_held():
                 self.release(lease)
             raise
@@ -106,22 +112,18 @@ class ConnectionPool(Generic[C]):
     def _wait(self, lease: Lease[C], waiter: Waiter) -> None:
         """Return when a slot was promised; raises when it is refused, or out of time."""
         core, state = self._core, self._state
-        looked = waiter.lined_up_at
         try:
-            if state.decision is not None:
-                core.catch_up()
+            core.catch_up()
             while not waiter.is_out:
+                looked = core.now()
+                core.run(state.look_again_locked, waiter)
+                if waiter.is_out or looked >= waiter.deadline:
+                    break
                 # From the last look on, or a moment that passed since would be forgotten.
                 until = min(looked + state.pause_of(waiter, looked), waiter.deadline)
                 pause = until - core.now()
                 if pause > 0:
                     core.clock.wait(waiter, pause)
-                if waiter.is_out:
-                    break
-                looked = core.now()
-                core.run(state.look_again_locked, waiter)
-                if looked >= waiter.deadline:
-                    break
         finally:
             if not waiter.is_out or state.lost.queue:
                 core.run(state.withdraw_locked, waiter)
@@ -146,7 +148,7 @@ class ConnectionPool(Generic[C]):
                 raise self._timed_out(now - began)
             waiter = Waiter(lease, here.owner, scope, now, deadline - now)
             with core.lock:
-                state.enqueue_locked(waiter, now, is_first=True)
+                state.enqueue_again_locked(waiter, now)
             self._wait(lease, waiter)
         if state.limits.leak_threshold:
             lease.held_slot().stack = stack_here()
@@ -182,29 +184,32 @@ class ConnectionPool(Generic[C]):
             return False
         slot = lease.held_slot()
         if not self.rest(lease, is_warm) and lease.is_held() and self._clean(lease, slot):
-            self.rest(lease, is_warm, is_clean=True)
+            following = self._core.run(self._state.release_locked, lease, is_warm)
+            if following.__class__ is Waiter:
+                following.ring()
         return True
 
-    def rest(self, lease: Lease[C], is_warm: bool, *, is_clean: bool = False) -> bool:
-        """Release a lease if its connection is clean, which it is asked unless it ``is_clean``.
+    def rest(self, lease: Lease[C], is_warm: bool) -> bool:
+        """Release a lease if its connection is clean.
 
         True if the connection lies in the pool now; false if another owner has it, if it is
         closed, or if it is not clean: then the lease has it still.
         """
         slot: Any = lease.slot
         try:
-            if not is_clean and self._look(slot.connection) != slot.pristine:
+            if self._look(slot.connection) != slot.pristine:
                 return False
         except Exception:
             return False  # It was closed by its user, or the lease is over.
         with self._lock:
-            waiter = self._state.release_locked(lease, self._now(), is_warm)
-        if waiter is not None:
-            waiter.ring()
-        if self._state.decision is not None:
+            following = self._state.release_locked(lease, is_warm, self._now())
+        if following is None:
+            return True
+        if following.__class__ is Waiter:
+            following.ring()
+        else:
             self._core.catch_up()
-            return False
-        return waiter is None
+        return False
 
     def _clean(self, lease: Lease[C], slot: Slot[C]) -> bool:
         """Undo what the borrower did; false if the slot was given up instead."""
@@ -250,9 +255,9 @@ class ConnectionPool(Generic[C]):
         """Let others have what is warm for the calling thread; whether it was."""
         state = self._state
         with self._lock:
-            was_warm = state.cool_locked(slot, here.owner, self._now())
-        if state.decision is not None:
-            self._core.catch_up()
+            was_warm = state.cool_locked(slot, here.owner)
+        if state.waiters:  # One that comes from now on makes a pass itself, and finds it.
+            self._core.run(state.serve_locked)
         return was_warm
 
     def end_scope(self, slot: Slot[C], scope: Scope) -> bool:

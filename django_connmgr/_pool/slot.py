@@ -11,7 +11,7 @@ from typing import Any, Generic
 from .driver import C
 from .lost import Lost
 from .owner import Owner
-from .scope import Scope
+from .scope import RUNNING, Scope, ScopeState
 
 
 class SlotState(enum.Enum):
@@ -61,18 +61,9 @@ class Slot(Generic[C]):
     """
 
     __slots__ = (
-        *("backend_pid", "connection", "expires_at", "generation", "idle_since", "is_due"),
-        *(
-            "lease",
-            "leased_at",
-            "lost",
-            "on_lease_collected",
-            "owner",
-            "pristine",
-            "scope",
-            "stack",
-        ),
-        *("state", "traffic_at", "watch"),
+        *("backend_pid", "connection", "expires_at", "generation", "idle_since"),
+        *("is_entered", "lease", "leased_at", "leased_in", "lost", "on_lease_collected", "owner", "pristine", "scope"),
+        *("stack", "state", "stays_warm", "traffic_at", "watch"),
     )
 
     def __init__(self, lost: Lost, generation: int) -> None:
@@ -92,8 +83,10 @@ class Slot(Generic[C]):
         self.owner: Owner | None = None
         #: The unit of work that it was leased in.
         self.scope: Scope | None = None
-        #: That unit ended while the connection was in use: it goes when its use ends.
-        self.is_due = False
+        #: The state of that unit then; ``None`` once the pool was suspended.
+        self.leased_in: ScopeState | None = RUNNING
+        #: That unit gives it back when it ends; and until then it lies warm when it is not used.
+        self.is_entered = self.stays_warm = False
         #: Where it was leased, until it was held for ``leak_threshold`` and that was logged.
         self.stack: StackSummary | None = None
         # Times are the pool clock's, in seconds.
@@ -110,6 +103,10 @@ class Slot(Generic[C]):
     def is_dirty(self) -> bool:
         """Not opened yet, or not cleaned since it was last leased."""
         return self.watch is look_into
+
+    def has_outlived_its_unit(self) -> bool:
+        """Whether its unit of work ended, or began to keep nothing warm, since it was leased."""
+        return self.leased_in is not (RUNNING if self.scope is None else self.scope.state)
 
     def find_witness(self) -> object:
         """The lease if it was collected, or the owner if it has died; ``None`` if all is well."""

@@ -95,6 +95,10 @@ class PoolState(Generic[C]):
         """Work out what is asked on the way of every query; after whatever it depends on."""
         self.is_open = self.status is PoolStatus.OPEN
         self.is_full = len(self.slots) >= self.max_size
+        #: A queue of this length takes no more.
+        self.most_waiting = self.limits.max_waiting or float("inf")
+        if self.status is PoolStatus.CLOSED:
+            self.most_waiting = -1
         #: What comes back is for the waiters, also if it would stay warm.
         self.hands_over = self.is_open and self.limits.reclaim
 
@@ -126,20 +130,29 @@ class PoolState(Generic[C]):
         return True
 
     def acquire_locked(
-        self, lease: Lease[C], owner: Owner, scope: Scope | None, now: float, timeout: float
+        self, lease: Lease[C], owner: Owner, scope: Scope | None, now: float, timeout: float | None
     ) -> Waiter | None:
         """Serve ``lease`` at once, or return its waiter: in the queue, or out of it already."""
         if self.is_open:
-            # What lay warm for so long that it was not retaken is the owner's, also if others wait.
-            slot = self._own_warm_locked(owner) if self.warm and owner.held else None
-            if slot is None and self.cold and not self.waiters:
-                slot = self._last_locked(self.cold, is_warm=False)
-            if slot is not None:
-                self._assign_locked(slot, lease, owner, scope, now)
-                self._take_out_locked(slot)
-                return None
+            if self.warm and owner.held:
+                # What lay warm too long to be retaken is the owner's, also if others wait.
+                slot = self._own_warm_locked(owner)
+                if slot is not None:
+                    self._assign_locked(slot, lease, owner, scope, now)
+                    return None
+            if self.cold and not self.waiters:
+                slot = next(reversed(self.cold))
+                if slot.state is IDLE and slot.owner is None:
+                    self._assign_locked(slot, lease, owner, scope, now)
+                    if scope is not None:
+                        # As ``_enter_locked()``, when it comes to rest.
+                        slot.is_entered = True
+                        scope.slots[slot] = self.home
+                        slot.stays_warm = scope.state is RUNNING
+                    return None
+        timeout = self.limits.timeout if timeout is None else timeout
         waiter = Waiter(lease, owner, scope, now, timeout)
-        self.enqueue_locked(waiter, now)
+        self._enqueue_locked(waiter, now)
         return waiter
 
     def _promise_locked(self, waiter: Waiter, now: float) -> bool:
@@ -157,7 +170,6 @@ class PoolState(Generic[C]):
                 return False
             return self.reserve_locked(waiter.lease, owner, waiter.scope, now)
         self._assign_locked(slot, waiter.lease, owner, waiter.scope, now)
-        self._take_out_locked(slot)
         return True
 
     def _own_warm_locked(self, owner: Owner) -> Slot[C] | None:
@@ -186,6 +198,7 @@ class PoolState(Generic[C]):
             return False
         slot: Slot[C] = Slot(self.lost, self.generation)
         self._assign_locked(slot, lease, owner, scope, now)
+        slot.state = CONNECTING
         self.slots[slot] = None
         self.connecting[slot] = None
         self._note_locked()
@@ -224,47 +237,60 @@ class PoolState(Generic[C]):
     def _assign_locked(
         self, slot: Slot[C], lease: Lease[C], owner: Owner, scope: Scope | None, now: float
     ) -> None:
-        """Make the slot the lease's, after which the caller takes it out of its index.
-
-        A second time does no harm.
-        """
+        """Make the slot the lease's. A second time does no harm."""
         lease.slot = slot
         slot.lease = ref(lease, slot.on_lease_collected)  # From here on it is the lease's.
-        slot.state = CONNECTING if slot.connection is None else LEASED
+        slot.state = LEASED
         slot.leased_at = now
-        slot.is_due = False
-        self._bind_locked(slot, owner, scope)
-        if scope is not None:
+        previous = slot.owner
+        if previous is None:
+            self.cold.pop(slot, None)
+        else:
+            previous.held.pop(slot, None)
+            if slot.is_entered:
+                self.warm.pop(slot, None)
+                self._leave_locked(slot)
+        slot.owner = owner
+        owner.held[slot] = None
+        slot.scope = scope
+        if scope is None:
+            slot.leased_in = RUNNING
+        else:
+            slot.leased_in = scope.state
             scope.takes[self.home] += 1
         self.counters.checkouts += 1
 
-    def _bind_locked(self, slot: Slot[C], owner: Owner | None, scope: Scope | None) -> None:
-        """Have the slot belong to this owner and this unit of work, and to no others."""
-        previous = slot.owner
-        if previous is not owner:
-            slot.owner = owner
-            if owner is not None:
-                owner.held[slot] = None
-            if previous is not None:
-                previous.held.pop(slot, None)
-        before = slot.scope
-        if before is not scope:
-            slot.scope = scope
-            if scope is not None:
-                scope.slots[slot] = self.home
-            if before is not None:
-                before.slots.pop(slot, None)
+    def _enter_locked(self, slot: Slot[C]) -> bool:
+        """Have a slot that comes to rest given back with its unit of work; false if that is over.
 
-    def _take_out_locked(self, slot: Slot[C]) -> None:
-        self.cold.pop(slot, None)
-        self.warm.pop(slot, None)
+        Not before, because most slots under contention never rest.
+        """
+        scope = slot.scope
+        if scope is not None and not slot.is_entered:
+            slot.is_entered = True
+            scope.slots[slot] = self.home
+        # Looked at after that: see ``Scope.end()``.
+        is_running = slot.leased_in is RUNNING and not slot.has_outlived_its_unit()
+        slot.stays_warm = is_running and self.is_open and slot.owner is not None
+        return slot.stays_warm
+
+    @staticmethod
+    def _leave_locked(slot: Slot[C]) -> None:
+        """Its unit of work is not to give it back any more."""
+        scope, slot.scope = slot.scope, None
+        if scope is not None:
+            scope.slots.pop(slot, None)
+        slot.is_entered = slot.stays_warm = False
 
     # Taking back
 
-    def release_locked(self, lease: Lease[C], now: float, is_warm: bool) -> Waiter | None:
+    def release_locked(
+        self, lease: Lease[C], is_warm: bool, now: float
+    ) -> Waiter | Decision[C] | None:
         """Take a clean slot back: retire it, hand it over, or put it back.
 
-        Returns the waiter to ring for, if it went straight from hand to hand.
+        Returns what is to be done next: nothing, ring for the waiter that it went to straight
+        from hand to hand, or carry out the decision.
         """
         slot = lease.slot
         if slot is None:
@@ -272,67 +298,61 @@ class PoolState(Generic[C]):
         self.counters.hold_seconds += now - slot.leased_at
         if now >= slot.expires_at:
             self.retire_locked(lease, self.reason_to_retire_locked(slot, now), now)
-            return None
+            return self.decision
         slot.idle_since = now
-        if self.connecting:
-            self.connecting.pop(slot, None)  # It may be interrupted when it was opened.
-        if self.waiters:
-            waiter = next(iter(self.waiters))
-            if self.hands_over and waiter.lease.slot is None:
-                if not self.is_full:
-                    self.growth.note_return(now)
-                self._assign_locked(slot, waiter.lease, waiter.owner, waiter.scope, now)
-                lease.slot = None
-                self._dismiss_locked(waiter, now)
+        waiter: Waiter | None = self.lost.first
+        if waiter is not None and self.hands_over and waiter.lease.slot is None:
+            if not self.is_full:
+                self.growth.note_return(now)
+            self._assign_locked(slot, waiter.lease, waiter.owner, waiter.scope, now)
+            lease.slot = None
+            self._dismiss_locked(waiter, now)
+            if self.decision is None:
                 return waiter
-            self._put_down_locked(lease, slot, is_warm=is_warm)
-            self.serve_locked(now)
-            return None
-        self._put_down_locked(lease, slot, is_warm=is_warm)
-        return None
-
-    def _put_down_locked(self, lease: Lease[C] | None, slot: Slot[C], *, is_warm: bool) -> None:
-        """Make a slot idle: warm if its unit of work goes on, or else cold."""
-        scope = slot.scope
-        if (
-            is_warm
-            and self.is_open
-            and slot.owner is not None
-            and not slot.is_due
-            # Looked at after the slot was entered there: see ``Scope.end()``.
-            and (scope is None or scope.state is RUNNING)
-        ):
+            self.decision.wake.append(waiter)
+            return self.decision
+        if is_warm and (slot.stays_warm or self._enter_locked(slot)):
             self.warm[slot] = None
         else:
             self._make_cold_locked(slot)
         slot.state = IDLE
-        slot.lease = None
-        if lease is not None:
-            lease.slot = None
+        slot.lease = lease.slot = None
+        if waiter is not None:
+            self.serve_locked(now)
+            return self.decision
+        return None
 
     def _make_cold_locked(self, slot: Slot[C]) -> None:
         """Take its owner from it. If it is IDLE, it stays so throughout."""
+        owner, scope = slot.owner, slot.scope
         self.cold[slot] = None
-        self._bind_locked(slot, None, None)
-        self.warm.pop(slot, None)
+        slot.is_entered = slot.stays_warm = False
+        slot.owner = slot.scope = None
+        if owner is not None:
+            self.warm.pop(slot, None)
+            owner.held.pop(slot, None)
+        if scope is not None:
+            scope.slots.pop(slot, None)
 
     def put_back_locked(self, lease: Lease[C], slot: Slot[C], now: float) -> None:
-        """End the pool's own work on a slot, which becomes what it was before, or cold."""
-        reason = self.reason_to_retire_locked(slot, now)
-        if reason is not None:  # It was condemned while it was being looked after.
-            self.retire_locked(lease, reason, now)
-        else:
-            self._put_down_locked(lease, slot, is_warm=True)
-            self.serve_locked(now)
+        """End the pool's own work on a slot, which becomes what it was before, or cold.
 
-    def cool_locked(self, slot: Slot[C], owner: Owner, now: float) -> bool:
+        It may have been condemned while it was looked after.
+        """
+        slot.leased_at, idle_since = now, slot.idle_since
+        following = self.release_locked(lease, True, now)
+        if isinstance(following, Waiter):
+            self._decide_locked().wake.append(following)
+        elif slot.state is IDLE:
+            slot.idle_since = idle_since
+
+    def cool_locked(self, slot: Slot[C], owner: Owner) -> bool:
         """Make cold what is warm for the owner; whether it was."""
-        if slot.owner is not owner or slot.state not in {IDLE, MAINTENANCE}:
-            return False
-        self._make_cold_locked(slot)
-        if self.waiters:
-            self.serve_locked(now)
-        return slot.state is IDLE
+        state = slot.state
+        if slot.owner is owner and (state is IDLE or state is MAINTENANCE):
+            self._make_cold_locked(slot)
+            return state is IDLE
+        return False
 
     def reason_to_retire_locked(self, slot: Slot[C], now: float) -> CloseReason | None:
         """Why a connection that comes back, or lies idle, should not be used again."""
@@ -374,7 +394,8 @@ class PoolState(Generic[C]):
         self._note_locked()
         slot.state = CLOSED
         slot.lease = None
-        self._bind_locked(slot, None, None)
+        self._make_cold_locked(slot)
+        del self.cold[slot]
         wake = self._decide_locked().wake
         wake += self.drainers
         if self.lost.first is not None:
@@ -385,9 +406,13 @@ class PoolState(Generic[C]):
     def keep_locked(self, lease: Lease[C], scope: Scope | None, now: float) -> bool:
         """Keep the lease while it is not used, for a unit of work; false if its own has ended."""
         slot = lease.slot
-        if slot is None or slot.is_due:
+        if slot is None or not self.is_open or slot.has_outlived_its_unit():
             return False
-        self._bind_locked(slot, slot.owner, scope)
+        if slot.scope is not scope:
+            self._leave_locked(slot)
+            slot.scope = scope
+            slot.leased_in = RUNNING if scope is None else scope.state
+        self._enter_locked(slot)
         slot.idle_since = now
         slot.state = KEPT
         return True
@@ -420,7 +445,7 @@ class PoolState(Generic[C]):
             self._assign_locked(slot, lease, here.owner, None, now)
             self.counters.checkouts -= 1
             return True, lease
-        slot.is_due = True
+        slot.stays_warm = False
         return False, None
 
     @staticmethod
@@ -433,41 +458,59 @@ class PoolState(Generic[C]):
     def share_locked(self, lease: Lease[C], owner: Owner | None) -> None:
         """Be of no owner, because others use the connection too; or be ``owner``'s again."""
         slot = lease.held_slot()
-        self._bind_locked(slot, owner, slot.scope)
+        slot.stays_warm = False
+        before, slot.owner = slot.owner, owner
+        if before is not None:
+            before.held.pop(slot, None)
+        if owner is not None:
+            owner.held[slot] = None
 
     # The queue
 
-    def enqueue_locked(self, waiter: Waiter, now: float, *, is_first: bool = False) -> None:
-        """Put a waiter into the queue and make one pass, or refuse it.
-
-        One that ``is_first`` had its turn already, and what it got was no good.
-        """
+    def _enqueue_locked(self, waiter: Waiter, now: float) -> None:
+        """Put a waiter at the end of the queue and make a pass if that may serve it, or refuse."""
         waiters = self.waiters
-        if self.status is PoolStatus.CLOSED:
-            self._refuse_locked(waiter, self.home.errors.closed, _CLOSED)
+        if len(waiters) >= self.most_waiting and self._refuse_locked(waiter, now):
             return
-        limit = 0 if is_first else self.limits.max_waiting
-        if 0 < limit <= len(waiters):
-            self.growth.hurry(now)
-            self.serve_locked(now)
-            if limit <= len(waiters):
-                self.counters.rejected += 1
-                self._refuse_locked(waiter, self.home.errors.too_many, _TOO_MANY)
-                return
         if not waiters:
-            self.growth.begin(now)
             self.lost.first = waiter
+            if not self.is_full:
+                self.growth.begin(now)
         waiters[waiter] = None
-        if is_first:
-            waiters.move_to_end(waiter, last=False)
+        self.counters.waits += 1
         # What is lost is looked at after the waiter's bell can be rung: see ``Lost``.
-        if self.lost.queue or not self.is_full or self.cold or self.warm or is_first:
+        if self.lost.queue or not self.is_full or self.cold or self.warm:
             self.serve_locked(now)
+            self.counters.waits -= waiter.is_out
+
+    def enqueue_again_locked(self, waiter: Waiter, now: float) -> None:
+        """Put a waiter in front: it had its turn already, and what it got was no good."""
+        self.waiters[waiter] = None
+        self.waiters.move_to_end(waiter, last=False)
+        self.serve_locked(now)
         self.counters.waits += not waiter.is_out
 
-    def _refuse_locked(self, waiter: Waiter, error: type[Exception], message: str) -> None:
-        waiter.error = error(message.format(name=self.home.name, waiting=len(self.waiters)))
+    def _refuse_locked(self, waiter: Waiter, now: float) -> bool:
+        """Whether there are too many waiters, also if those that might connect do; or it closed."""
+        errors, name = self.home.errors, self.home.name
+        if self.status is PoolStatus.CLOSED:
+            waiter.error = errors.closed(
+                f"Pool {name!r} is closed; the next query on connections[{name!r}] makes a new "
+                "one, so do not keep pools."
+            )
+        else:
+            self.growth.hurry(now)
+            self.serve_locked(now)
+            waiting = len(self.waiters)
+            if waiting < self.most_waiting:
+                return False
+            self.counters.rejected += 1
+            waiter.error = errors.too_many(
+                f"Pool {name!r} has {waiting} callers waiting already, which is max_waiting; try "
+                "again later, or raise max_size or max_waiting."
+            )
         waiter.is_out = True
+        return True
 
     def serve_locked(self, now: float) -> None:
         """One pass: give the longest waiters what there is.
@@ -500,6 +543,8 @@ class PoolState(Generic[C]):
             return False
         if slot in self.slots and lease.is_held():
             self._assign_locked(slot, lease, waiter.owner, waiter.scope, now)
+            if slot.connection is None:
+                slot.state = CONNECTING
             return True
         lease.slot = None  # Not marked yet, or not counted yet.
         return False
@@ -566,7 +611,7 @@ class PoolState(Generic[C]):
             self._make_cold_locked(slot)
             return
         if witness is slot.scope and is_in_use:
-            slot.is_due = True
+            slot.stays_warm = False
             return
         if state is LEASED or state is KEPT:
             self.counters.hold_seconds += now - slot.leased_at
@@ -581,7 +626,9 @@ class PoolState(Generic[C]):
         slot.watch = look_into  # The next who gets it cleans it.
         self.connecting.pop(slot, None)
         slot.idle_since = now
-        self._put_down_locked(None, slot, is_warm=False)
+        self._make_cold_locked(slot)
+        slot.state = IDLE
+        slot.lease = None
         if self.waiters:
             self.growth.note_return(now)
 
@@ -589,6 +636,8 @@ class PoolState(Generic[C]):
         """Find what finalisers should have reported, but were themselves interrupted."""
         self._swept_at = now
         for slot in self.slots:
+            if slot.state is not CONNECTING:
+                self.connecting.pop(slot, None)  # It was interrupted when it was opened.
             witness = slot.find_witness()
             if witness is not None:
                 self.lost.queue.append((slot, witness, True))
@@ -613,7 +662,7 @@ class PoolState(Generic[C]):
         lease.slot = slot
         slot.lease = ref(lease, slot.on_lease_collected)
         slot.state = MAINTENANCE
-        self._take_out_locked(slot)
+        (self.cold if slot.owner is None else self.warm).pop(slot, None)
         return lease
 
     def idle_slots_locked(self) -> list[Slot[C]]:
@@ -666,7 +715,7 @@ class PoolState(Generic[C]):
         self._note_locked()
         if status is PoolStatus.SUSPENDED:
             for slot in self.slots:
-                slot.is_due = True
+                slot.leased_in, slot.stays_warm = None, False
                 if slot.state is IDLE:
                     self._make_cold_locked(slot)
             return
@@ -681,13 +730,3 @@ class PoolState(Generic[C]):
         self.serve_locked(now)
         if self.lost.first is not None:
             self._decide_locked().wake.append(self.lost.first)
-
-
-_CLOSED = (
-    "Pool {name!r} is closed; the next query on connections[{name!r}] makes a new one, so do not "
-    "keep pools."
-)
-_TOO_MANY = (
-    "Pool {name!r} has {waiting} callers waiting already, which is max_waiting; try again later, "
-    "or raise max_size or max_waiting."
-)

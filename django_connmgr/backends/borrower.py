@@ -55,16 +55,14 @@ class Borrower:
     """
 
     __slots__ = (
-        *("_adopted", "_asks_engine", "_asks_once", "_is_asking", "_is_lent", "_is_special"),
+        *("_adopted", "_adoption", "_asks_engine", "_asks_once", "_is_asking", "_is_lent", "_is_special"),
         *("_is_warm", "_permit", "_scope", "_settings", "_took_lease", "_wrapper", "cursors"),
         *("depth", "holds", "is_beginning", "is_dedicated", "lease", "opening", "pool"),
         *("thread", "warm", "was_left_elsewhere"),
     )
 
     def __init__(self, wrapper: Any) -> None:
-        #: Weakly, so that a wrapper that is dropped is gone without the collector, as in Django. It
-        #: is alive in every call here: it makes them, or a cursor that keeps it does.
-        self._wrapper: Any = weakref.ref(wrapper)
+        self._wrapper = wrapper
         self.thread: int = wrapper._thread_ident
         #: The pool to lease from, as the settings were when they were last looked at; ``None``
         #: if there is none. They are looked at again in each unit of work, and after ``close()``.
@@ -80,7 +78,8 @@ class Borrower:
         self.warm: Slot[Physical] | None = None
         #: The driver's open cursors, by ``id()``, and what calls back when one is collected.
         self.cursors: dict[int, weakref.ref[Any]] = {}
-        #: What the wrapper has of the state that its connections were opened with.
+        #: The connection that the wrapper knows, and the state that it was opened with.
+        self._adoption: object = object()
         self._adopted: object = None
         #: What the wrapper opens for the pool, while it does.
         self.opening: Opening | None = None
@@ -118,10 +117,10 @@ class Borrower:
         lease = self.lease
         if lease is not None:
             if self.thread != get_ident():
-                self._wrapper().validate_thread_sharing()
+                self._wrapper.validate_thread_sharing()
             if self.cursors or self.holds & IN_USE or self.use(lease):
-                if self._wrapper().connection is None:  # An interruption came in between.
-                    self._wrapper().connection = lease.connection.raw
+                if self._wrapper.connection is None:  # An interruption came in between.
+                    self._wrapper.connection = lease.connection.raw
                 return True
             # It went with its unit of work, on another thread.
         slot: Any = self.warm
@@ -131,7 +130,7 @@ class Borrower:
                 # First the lease, then the connection: an interruption in between must not leave
                 # a connection here whose lease is nobody's.
                 self.lease = lease
-                self._wrapper().connection = slot.connection.raw
+                self._wrapper.connection = slot.connection.raw
                 return True
         return self._acquire(timeout)
 
@@ -156,7 +155,7 @@ class Borrower:
 
     def _acquire(self, timeout: float | None = None) -> bool:
         """As ``lease_for_cursor()``, where there is nothing warm."""
-        wrapper = self._wrapper()
+        wrapper = self._wrapper
         if self.thread != get_ident():
             wrapper.validate_thread_sharing()
         try:
@@ -165,39 +164,42 @@ class Borrower:
                 unit = find_unit()
             scope = None if unit is None else unit.scope
             pool: Any = self.pool
-            if scope is not self._scope or pool.is_closed:
-                if wrapper.settings_dict != self._settings or pool is None or pool.is_closed:
-                    pool = self._look_up()
-                if self._is_special:
-                    if self.opening is not None or pool is None:
-                        return False
-                    if self._prepare(scope):
-                        return True
-                self._scope = scope
+            if (
+                scope is not self._scope
+                and (self._is_special or wrapper.settings_dict != self._settings)
+            ) or pool.is_closed:
+                is_done = self._prepare(scope)
+                if is_done is not None:
+                    return is_done
+                pool = self.pool
+            self._scope = scope
             lease = self.lease = pool.acquire(timeout, scope, self, wrapper.open_physical)
             slot: Any = lease.slot
+            physical = slot.connection
             if self._is_warm:
                 self.warm = slot
-            wrapper.connection = slot.connection.raw
-            if slot.connection.wrapper_state is not self._adopted:
-                self._adopt(slot.connection)
-            if wrapper.forget_session is not None:
-                wrapper.forget_session()
+            wrapper.connection = physical.raw
+            if physical.adoption is not self._adoption:
+                self._adopt(physical)
             if self._is_special:
                 self._finish(scope)
         except BaseException as error:
-            lease = self.lease
-            if lease is not None and wrapper.connection is None:  # It came in between.
-                self._let_go()
-                lease.pool.release(lease)
-            self.raise_as_django(error)
+            self._undo(error)
             raise
         return True
 
+    def _undo(self, error: BaseException) -> None:
+        """A checkout was interrupted, or refused: raises a refusal of the driver's as Django's."""
+        lease, wrapper = self.lease, self._wrapper
+        if lease is not None and wrapper.connection is None:  # It came in between.
+            self._let_go()
+            lease.pool.release(lease)
+        self.raise_as_django(error)
+
     def raise_as_django(self, error: BaseException) -> None:
         """Raise an error of the driver's as Django's, as ``wrap_database_errors`` does."""
-        if isinstance(error, self._wrapper().Database.Error):
-            with self._wrapper().wrap_database_errors:
+        if isinstance(error, self._wrapper.Database.Error):
+            with self._wrapper.wrap_database_errors:
                 raise error
 
     def use(self, lease: Lease[Physical]) -> bool:
@@ -207,9 +209,17 @@ class Borrower:
         self._let_go()
         return False
 
-    def _prepare(self, scope: Scope | None) -> bool:
-        """What comes before a special lease; true if the engine has leased in its own way."""
-        wrapper = self._wrapper()
+    def _prepare(self, scope: Scope | None) -> bool | None:
+        """What comes before a lease by other settings, or a special one.
+
+        True if the engine has leased in its own way, false if there is no pool, ``None`` to go on.
+        """
+        wrapper = self._wrapper
+        pool = self.pool
+        if pool is None or pool.is_closed or wrapper.settings_dict != self._settings:
+            pool = self._look_up()
+        if self.opening is not None or pool is None:
+            return False
         if wrapper.closed_in_transaction:
             if wrapper.in_atomic_block:
                 raise ProgrammingError("Cannot open a new connection in an atomic block.")
@@ -217,7 +227,7 @@ class Borrower:
         if scope is None and not self.depth:
             permit_checkout(self._permit, wrapper.alias)
         if self._is_asking or not (self._asks_engine or self._asks_once):
-            return False
+            return None
         self._is_asking, self._asks_once = True, False
         try:
             wrapper.ensure_as_engine()  # It calls ``connect()``, and so ``_acquire()``.
@@ -228,7 +238,7 @@ class Borrower:
 
     def _finish(self, scope: Scope | None) -> None:
         """What comes after a special lease."""
-        wrapper = self._wrapper()
+        wrapper = self._wrapper
         if not wrapper.settings_dict["AUTOCOMMIT"]:
             wrapper.autocommit = False
             self.holds |= TRANSACTION
@@ -240,7 +250,7 @@ class Borrower:
 
     def _find_out_if_special(self) -> bool:
         """Whether the next lease is special in any unit of work; or only outside of all."""
-        wrapper = self._wrapper()
+        wrapper = self._wrapper
         is_special = bool(
             self.opening is not None
             or self.pool is None
@@ -255,11 +265,11 @@ class Borrower:
 
     def _look_up(self) -> Pool | None:
         """The pool that the settings lead to; ``None`` if there is none for this wrapper now."""
-        wrapper = self._wrapper()
+        wrapper = self._wrapper
         settings = wrapper.settings_dict
         # Copies, because both may be changed in place.
         self._settings = {**settings, "OPTIONS": dict(settings["OPTIONS"])}
-        self._adopted = self.warm = None
+        self._adoption, self._adopted, self.warm = object(), None, None
         pool = self.pool = None if self.is_dedicated else wrapper.connection_pool
         if pool is not None:
             options = pool.driver.options
@@ -276,7 +286,7 @@ class Borrower:
             return False
         pool = self.pool
         is_known = pool is not None and not pool.is_closed
-        return is_known or self._wrapper().connection_pool is not None
+        return is_known or self._wrapper.connection_pool is not None
 
     def connect(self) -> bool:
         """Lease a connection as ``connect()`` would open one; false if there is no pool."""
@@ -291,22 +301,26 @@ class Borrower:
     def forget_settings(self) -> None:
         """What is leased next is leased as ``settings_dict`` says by then."""
         self._scope = _UNKNOWN
-        if self._wrapper().closed_in_transaction:
+        if self._wrapper.closed_in_transaction:
             self._is_special = True
 
     def _adopt(self, physical: Physical) -> None:
         """Become what stock ``connect()`` leaves behind, on a connection that exists already.
 
-        What all connections of a pool have in common is noted on the wrapper once.
+        A connection that no other wrapper had since this one did is known. What all connections
+        of a pool have in common is noted on the wrapper once.
         """
-        wrapper = self._wrapper()
-        self._adopted = physical.wrapper_state
-        vars(wrapper).update(physical.wrapper_state)
-        wrapper.health_check_enabled = False  # The pool hands out no other than healthy ones.
-        wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
+        wrapper = self._wrapper
+        if physical.wrapper_state is not self._adopted:
+            self._adopted = physical.wrapper_state
+            vars(wrapper).update(physical.wrapper_state)
+            wrapper.health_check_enabled = False  # The pool hands out no other than healthy ones.
+            wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
+        wrapper.forget_session()
+        self._adoption = physical.adoption = object()
 
     def _forget_transaction(self) -> None:
-        wrapper = self._wrapper()
+        wrapper = self._wrapper
         wrapper.in_atomic_block = wrapper.needs_rollback = wrapper.closed_in_transaction = False
         wrapper.savepoint_ids, wrapper.atomic_blocks, wrapper.run_on_commit = [], [], []
 
@@ -327,10 +341,7 @@ class Borrower:
         slot = None if lease is None else lease.slot
         if cursors or self.holds or lease is None or slot is None or self.thread != get_ident():
             return  # It is in use, or it stays leased for the rest of the unit of work.
-        wrapper = self._wrapper()
-        if wrapper is not None:
-            wrapper.connection = None
-        self.lease = None
+        self._wrapper.connection = self.lease = None
         reference = slot.lease
         if reference is not None and reference() is lease:  # The pool has not taken it back yet.
             slot.lost.report(slot, reference, was_forgotten=False)
@@ -345,7 +356,7 @@ class Borrower:
             return
         if not self.holds & SESSION:
             logger.debug(
-                "The connection of %r holds session state from here on.", self._wrapper().alias
+                "The connection of %r holds session state from here on.", self._wrapper.alias
             )
             self.holds |= SESSION
             lease.pool.count("session_holds")  # type: ignore[attr-defined]
@@ -357,7 +368,7 @@ class Borrower:
         If so, or if something like ``KeyboardInterrupt`` makes it likely, the connection
         is given up here and now: what it would answer next is unknown.
         """
-        wrapper, lease = self._wrapper(), self.lease
+        wrapper, lease = self._wrapper, self.lease
         if isinstance(error, (wrapper.Database.Error, Error)):
             return
         if lease is None or not lease.is_held():
@@ -397,16 +408,19 @@ class Borrower:
 
     def end(self, hold: int) -> None:
         """End a hold. If nothing uses the connection any more, it goes back to the pool."""
-        holds = self.holds = self.holds & ~hold
+        self.holds &= ~hold
+        if not self.cursors:
+            self.rest()
+
+    def rest(self) -> None:
+        """No cursor is open any more: give the connection back, if nothing else holds it."""
         lease = self.lease
-        if lease is None or self.cursors or holds & IN_USE:
+        if self.holds or lease is None:
+            if lease is not None and not self.holds & IN_USE:
+                self._keep_for_unit(lease)
             return
-        if holds:
-            self._keep_for_unit(lease)
-            return
-        self._wrapper().connection = None
-        self.lease = None
-        if not self.pool.rest(lease, self.warm is not None):  # type: ignore[union-attr]
+        self._wrapper.connection = self.lease = None
+        if not self.pool.rest(lease, self._is_warm):  # type: ignore[union-attr]
             if lease.slot is None:
                 self.warm = None  # Another owner has it, or it was closed.
             else:
@@ -417,7 +431,7 @@ class Borrower:
         pool: Any = self.pool
         if lease.is_held() and pool.has_transaction(lease):
             # It was begun past Django, and is for the end of the unit of work to end.
-            self.lease, self._wrapper().connection = lease, lease.connection.raw
+            self.lease, self._wrapper.connection = lease, lease.connection.raw
             self.holds |= SESSION
             self._keep_for_unit(lease)
         else:
@@ -443,7 +457,7 @@ class Borrower:
         if self.was_left_elsewhere:
             self.was_left_elsewhere = False
             self.depth = 0
-        if self._wrapper().in_atomic_block or self.depth:
+        if self._wrapper.in_atomic_block or self.depth:
             return False
         return self.suspend()
 
@@ -451,7 +465,7 @@ class Borrower:
         """As ``release()``, from inside a block too; the next query leases again."""
         if self.lease is None:
             return self.cool()
-        self._wrapper().validate_thread_sharing()
+        self._wrapper.validate_thread_sharing()
         return self.give_back()
 
     def cool(self) -> bool:
@@ -464,7 +478,7 @@ class Borrower:
         lease, cursors = self.lease, self.cursors
         if lease is None or not (self.is_in_use() or self.use(lease)):
             return False
-        wrapper: Any = self._wrapper()
+        wrapper: Any = self._wrapper
         if wrapper.run_on_commit:
             wrapper.run_on_commit = []
         self._let_go()
@@ -480,7 +494,7 @@ class Borrower:
     def _let_go(self) -> None:
         # In this order, for the sake of interruptions: a connection without a lease might
         # be another owner's; a lease that is neither here nor released counts as lost.
-        wrapper = self._wrapper()
+        wrapper = self._wrapper
         self.holds &= BLOCK
         wrapper.connection = None
         self.lease = self.warm = None
@@ -506,8 +520,8 @@ class Borrower:
         self.depth += 1
         try:
             if not self.begin(BLOCK, timeout):
-                before = before or self._wrapper().connection
-                self._wrapper().ensure_connection()
+                before = before or self._wrapper.connection
+                self._wrapper.ensure_connection()
         except BaseException:
             self.depth -= 1
             raise
@@ -532,14 +546,14 @@ class Borrower:
     def _give_back_after_block(self) -> None:
         lease: Any = self.lease
         if lease is None:
-            if self.pool is None and not self._wrapper().in_atomic_block:
-                self._wrapper().close()
+            if self.pool is None and not self._wrapper.in_atomic_block:
+                self._wrapper.close()
         elif self.holds != BLOCK or self.cursors:
             self.release()
         elif lease.slot is None or lease.slot.scope is None or not self._is_lent:
             # It would stay warm until its thread ends, or though others need it.
             self.holds, self.warm = 0, None
-            self._wrapper().connection = None
+            self._wrapper.connection = None
             self.lease = None
             self.pool.release(lease)  # type: ignore[union-attr]
 

@@ -26,50 +26,45 @@ class _Nobody:
     def note_interruption(self, error: BaseException) -> None: ...
 
 
-class _NoWrapper:
-    borrower = _Nobody()
-
-
 class HoldingCursor:
     """Mixed in before a driver's class of cursors; see ``HOLDING``."""
 
-    #: Of its connection, which lives as long as this.
-    wrapper: Any = _NoWrapper()
+    borrower: Any = _Nobody()
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
         try:
             if query not in harmless and touches_session(query):
-                self.wrapper.borrower.note_session_state()
+                self.borrower.note_session_state()
         except TypeError:  # Composed, and so neither a string nor hashable.
             if touches_session(query):
-                self.wrapper.borrower.note_session_state()
+                self.borrower.note_session_state()
         try:
             if kwargs:
                 return super().execute(query, params, **kwargs)  # type: ignore[misc]
             return super().execute(query, params)  # type: ignore[misc]
         except BaseException as error:
-            self.wrapper.borrower.note_interruption(error)
+            self.borrower.note_interruption(error)
             raise
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         if touches_session(query):
-            self.wrapper.borrower.note_session_state()
+            self.borrower.note_session_state()
         try:
             return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
         except BaseException as error:
-            self.wrapper.borrower.note_interruption(error)
+            self.borrower.note_interruption(error)
             raise
 
     def callproc(self, procname: str, *args: Any, **kwargs: Any) -> Any:
         if touches_session(f"SELECT {procname}("):
-            self.wrapper.borrower.note_session_state()
+            self.borrower.note_session_state()
         return super().callproc(procname, *args, **kwargs)  # type: ignore[misc]
 
     def close(self) -> None:
         try:
             super().close()  # type: ignore[misc]
         finally:
-            borrower = self.wrapper.borrower
+            borrower = self.borrower
             cursors = borrower.cursors
             try:
                 del cursors[id(self)]
@@ -79,7 +74,7 @@ class HoldingCursor:
                 # The collector closes the cursors of forgotten generators on any thread; the
                 # next end of a hold on the borrower's own sees that they are gone.
                 if not cursors and borrower.thread == get_ident():
-                    borrower.end(0)
+                    borrower.rest()
 
 
 class _HoldingClasses(dict[type, type[HoldingCursor]]):

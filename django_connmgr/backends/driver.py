@@ -74,6 +74,7 @@ class PhysicalDriver:
         for name, value in connection.baseline.items():
             if getattr(raw, name) != value:
                 setattr(raw, name, value)
+        connection.adoption = None  # What its borrower knew of it is not true any more.
         had_session_state, connection.has_session_state = connection.has_session_state, False
         reset = self.options.reset
         if callable(reset):

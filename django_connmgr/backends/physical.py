@@ -23,3 +23,5 @@ class Physical:
     has_session_state: bool = False
     #: Code outside Django's and the engine's own did so when it was opened.
     is_customised: bool = False
+    #: Made anew whenever a wrapper takes on what is true of the connection.
+    adoption: object = None

@@ -143,9 +143,11 @@ class PooledWrapper(Stock):
         and make cursors that hold.
         """
 
-    #: Called for each connection that is acquired: what was known of another one's session is not
-    #: true of this one. For subclasses that save themselves a ``SET``. It must send nothing.
-    forget_session: ClassVar[Callable[[Self], None] | None] = None
+    def forget_session(self) -> None:
+        """What was known of another connection's session is not true of the one just leased.
+
+        For subclasses that save themselves a ``SET``. It must send nothing.
+        """
 
     # Leasing
 
@@ -184,7 +186,7 @@ class PooledWrapper(Stock):
             if name is not None:
                 self._make_holding(cursor)
             borrower.cursors[id(cursor)] = ref(cursor, borrower.cursor_collected)
-            cursor.wrapper = self
+            cursor.borrower = borrower
             if borrower.lease is None:  # The last other one was collected in the middle of this.
                 return self._cursor(name)
             return (
@@ -205,7 +207,7 @@ class PooledWrapper(Stock):
             cursor = wrapped.cursor
             self._make_holding(cursor)
             borrower.cursors[id(cursor)] = ref(cursor, borrower.cursor_collected)
-            cursor.wrapper = self
+            cursor.borrower = borrower
         finally:
             borrower.end(MOMENT)
         return wrapped
@@ -221,7 +223,7 @@ class PooledWrapper(Stock):
     def _cursor_past_pool(self, name: str | None) -> Any:
         wrapped = super()._cursor(name)
         if self.borrower.opening is not None and isinstance(wrapped.cursor, HoldingCursor):
-            wrapped.cursor.wrapper = self  # To note what it does to the session.
+            wrapped.cursor.borrower = self.borrower  # To note what it does to the session.
         return wrapped
 
     def get_autocommit(self) -> bool:

@@ -138,9 +138,9 @@ def test_looking_changes_nothing(pool: Pool) -> None:
 
     with unit_of_work("nightly") as unit:
         ask()
-        before, slots = pool.stats(), dict(unit.slots)
+        before, slots = pool.stats(), dict(unit.scope.slots)
         assert look() == []
-        assert (pool.stats(), dict(unit.slots)) == (before, slots)
+        assert (pool.stats(), dict(unit.scope.slots)) == (before, slots)
         with connection.cursor():
             before = pool.stats()
             assert len(look()) == 1

@@ -206,8 +206,8 @@ def test_who_leases_while_a_connection_is_given_back_keeps_what_it_has(pool_of: 
             lease, slot = meanwhile
             assert slot is not ended
             assert lease is not wrapper.borrower.lease
-            assert ended not in outer.slots
-            assert slot in inner.slots
+            assert ended not in outer.scope.slots
+            assert slot in inner.scope.slots
             lease_connection()
-            assert wrapper.borrower.lease.slot in inner.slots
+            assert wrapper.borrower.lease.slot in inner.scope.slots
         assert taken(pool) == 0

@@ -299,7 +299,7 @@ def test_what_is_leased_while_the_unit_ends_is_not_forgotten(
                 held.append(unit.end())
                 super().__setitem__(key, value)
 
-        unit.slots = Slow()
+        unit.scope.slots = Slow()
         worker.do(ask)
     assert held == [0]
     assert leased(pool) == 0
@@ -476,7 +476,7 @@ def test_a_long_unit_does_not_collect_what_it_released(pool: Pool) -> None:
         for _ in range(200):
             ask()
             release_connection()
-        assert len(unit.slots) == 0
+        assert len(unit.scope.slots) == 0
         assert unit.counts == {"default": 200}
 
 

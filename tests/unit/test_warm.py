@@ -275,7 +275,9 @@ def test_without_reclaim_a_waiter_gets_it_when_it_is_cold(
         if how == "close":
             pool.recycle()
         else:
-            pool._core.run(pool._state.cool_locked, slot, slot.owner)
+            with pool._lock:
+                pool._state.cool_locked(slot, slot.owner)  # type: ignore[arg-type]
+            pool._core.run(pool._state.serve_locked)
     waiting.give_back()
     owner.give_back()
 
