@@ -70,8 +70,9 @@ class Core(Generic[C]):
             decision = self._close(decision.close) if decision.close else None
 
     def _close(self, closing: dict[Lease[C], CloseReason]) -> Decision[C] | None:
-        # A lease may have been taken back meanwhile, by a thread that found it lost. If this is interrupted, some may be open still. So their places stay taken: the leases'
-        # finalisers report them, and the next who gets one looks what is left of it.
+        # A lease may have been taken back meanwhile, by a thread that found it lost. If this is
+        # interrupted, some may be open still. So their places stay taken: the leases' finalisers
+        # report them, and the next who gets one looks what is left of it.
         held = [lease for lease in closing if lease.is_held()]
         self.connector.close([lease.held_slot() for lease in held])
         with self.lock:

@@ -117,7 +117,7 @@ class ConnectionPool(Generic[C]):
             while not waiter.is_out:
                 looked = core.now()
                 core.run(state.look_again_locked, waiter)
-                if waiter.is_out or looked >= waiter.deadline:
+                if waiter.is_out or looked >= waiter.deadline:  # type: ignore[redundant-expr]
                     break
                 # From the last look on, or a moment that passed since would be forgotten.
                 until = min(looked + state.pause_of(waiter, looked), waiter.deadline)

@@ -17,12 +17,13 @@ MOST_LEASES = 5
 def describe_exhaustion(stats: PoolStats, leases: Sequence[LeaseRecord], waited: float) -> str:
     """The message of a ``PoolTimeout``."""
     idle = f"{stats.idle} idle ({stats.warm} warm)" if stats.warm else f"{stats.idle} idle"
-    lines = [
+    first = (
         f"No connection from pool {stats.name!r} within {waited:.1f} s: "
         f"size={stats.size} of max_size={stats.max_size} ({stats.connecting} connecting, "
         f"{idle}, {stats.leased} leased, {stats.maintenance} in maintenance), "
         f"{stats.waiting} others waiting, pool {stats.status}."
-    ]
+    )
+    lines = [first]
     if leases:
         lines.append("Oldest holders:")
         lines.extend(_describe_lease(lease) for lease in leases[:MOST_LEASES])

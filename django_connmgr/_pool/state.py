@@ -134,12 +134,10 @@ class PoolState(Generic[C]):
     ) -> Waiter | None:
         """Serve ``lease`` at once, or return its waiter: in the queue, or out of it already."""
         if self.is_open:
-            if self.warm and owner.held:
-                # What lay warm too long to be retaken is the owner's, also if others wait.
-                slot = self._own_warm_locked(owner)
-                if slot is not None:
-                    self._assign_locked(slot, lease, owner, scope, now)
-                    return None
+            # What lay warm too long to be retaken is the owner's, also if others wait.
+            if self.warm and owner.held and (slot := self._own_warm_locked(owner)) is not None:
+                self._assign_locked(slot, lease, owner, scope, now)
+                return None
             if self.cold and not self.waiters:
                 slot = next(reversed(self.cold))
                 if slot.state is IDLE and slot.owner is None:
@@ -150,9 +148,22 @@ class PoolState(Generic[C]):
                         scope.slots[slot] = self.home
                         slot.stays_warm = scope.state is RUNNING
                     return None
-        timeout = self.limits.timeout if timeout is None else timeout
-        waiter = Waiter(lease, owner, scope, now, timeout)
-        self._enqueue_locked(waiter, now)
+        waiters = self.waiters
+        waiter = Waiter(
+            lease, owner, scope, now, self.limits.timeout if timeout is None else timeout
+        )
+        if len(waiters) >= self.most_waiting and self._refuse_locked(waiter, now):
+            return waiter
+        if not waiters:
+            self.lost.first = waiter
+            if not self.is_full:
+                self.growth.begin(now)
+        waiters[waiter] = None
+        self.counters.waits += 1
+        # What is lost is looked at after the waiter's bell can be rung: see ``Lost``.
+        if self.lost.queue or not self.is_full or self.cold or self.warm:
+            self.serve_locked(now)
+            self.counters.waits -= waiter.is_out
         return waiter
 
     def _promise_locked(self, waiter: Waiter, now: float) -> bool:
@@ -458,30 +469,15 @@ class PoolState(Generic[C]):
     def share_locked(self, lease: Lease[C], owner: Owner | None) -> None:
         """Be of no owner, because others use the connection too; or be ``owner``'s again."""
         slot = lease.held_slot()
-        slot.stays_warm = False
-        before, slot.owner = slot.owner, owner
+        before, scope = slot.owner, slot.scope
+        self._leave_locked(slot)
+        slot.owner, slot.scope = owner, scope
         if before is not None:
             before.held.pop(slot, None)
         if owner is not None:
             owner.held[slot] = None
 
     # The queue
-
-    def _enqueue_locked(self, waiter: Waiter, now: float) -> None:
-        """Put a waiter at the end of the queue and make a pass if that may serve it, or refuse."""
-        waiters = self.waiters
-        if len(waiters) >= self.most_waiting and self._refuse_locked(waiter, now):
-            return
-        if not waiters:
-            self.lost.first = waiter
-            if not self.is_full:
-                self.growth.begin(now)
-        waiters[waiter] = None
-        self.counters.waits += 1
-        # What is lost is looked at after the waiter's bell can be rung: see ``Lost``.
-        if self.lost.queue or not self.is_full or self.cold or self.warm:
-            self.serve_locked(now)
-            self.counters.waits -= waiter.is_out
 
     def enqueue_again_locked(self, waiter: Waiter, now: float) -> None:
         """Put a waiter in front: it had its turn already, and what it got was no good."""
