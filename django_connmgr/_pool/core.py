@@ -46,14 +46,14 @@ class Core(Generic[C]):
         """Call a method of the state with the lock, and the time; then do what was decided."""
         with self.lock:
             result = decide(*args, self.now())
-            decision, self.state.decision = self.state.decision, None
+            decision = self.state.take_decision_locked()
         self.act(decision)
         return result
 
     def catch_up(self) -> None:
         """Do what was decided, and has not been done."""
         with self.lock:
-            decision, self.state.decision = self.state.decision, None
+            decision = self.state.take_decision_locked()
         self.act(decision)
 
     def act(self, decision: Decision[C] | None) -> None:
@@ -78,7 +78,7 @@ class Core(Generic[C]):
         with self.lock:
             for lease in held:
                 self.state.remove_locked(lease, closing[lease], self.now())
-            decision, self.state.decision = self.state.decision, None
+            decision = self.state.take_decision_locked()
         self.leave_if_closed()
         return decision
 

@@ -7,6 +7,7 @@ from typing import Any, Generic
 
 from .clock import Bell, Clock, SystemClock
 from .core import Core
+from .decision import Decision
 from .driver import C, Driver
 from .errors import Errors
 from .lease import Holder, Lease
@@ -184,9 +185,9 @@ class ConnectionPool(Generic[C]):
             return False
         slot = lease.held_slot()
         if not self.rest(lease, is_warm) and lease.is_held() and self._clean(lease, slot):
-            following = self._core.run(self._state.release_locked, lease, is_warm)
-            if following.__class__ is Waiter:
-                following.ring()
+            with self._lock:
+                following = self._state.release_locked(lease, is_warm, self._now())
+            self._follow(following)
         return True
 
     def rest(self, lease: Lease[C], is_warm: bool) -> bool:
@@ -205,11 +206,15 @@ class ConnectionPool(Generic[C]):
             following = self._state.release_locked(lease, is_warm, self._now())
         if following is None:
             return True
-        if following.__class__ is Waiter:
+        self._follow(following)
+        return False
+
+    def _follow(self, following: Waiter | Decision[C] | None) -> None:
+        """Do what a release is followed by."""
+        if isinstance(following, Waiter):
             following.ring()
         else:
-            self._core.catch_up()
-        return False
+            self._core.act(following)
 
     def _clean(self, lease: Lease[C], slot: Slot[C]) -> bool:
         """Undo what the borrower did; false if the slot was given up instead."""

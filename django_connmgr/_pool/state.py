@@ -108,6 +108,11 @@ class PoolState(Generic[C]):
             self.decision = Decision()
         return self.decision
 
+    def take_decision_locked(self) -> Decision[C] | None:
+        """Take out what was decided, to carry it out."""
+        decision, self.decision = self.decision, None
+        return decision
+
     # Handing out
 
     def retake_locked(self, slot: Slot[C], lease: Lease[C], owner: Owner, now: float) -> bool:
@@ -277,9 +282,10 @@ class PoolState(Generic[C]):
         Not before, because most slots under contention never rest.
         """
         scope = slot.scope
-        if scope is not None and not slot.is_entered:
+        if not slot.is_entered:
             slot.is_entered = True
-            scope.slots[slot] = self.home
+            if scope is not None:
+                scope.slots[slot] = self.home
         # Looked at after that: see ``Scope.end()``.
         is_running = slot.leased_in is RUNNING and not slot.has_outlived_its_unit()
         slot.stays_warm = is_running and self.is_open and slot.owner is not None
@@ -300,8 +306,9 @@ class PoolState(Generic[C]):
     ) -> Waiter | Decision[C] | None:
         """Take a clean slot back: retire it, hand it over, or put it back.
 
-        Returns what is to be done next: nothing, ring for the waiter that it went to straight
-        from hand to hand, or carry out the decision.
+        Returns what the caller is to do next: nothing, ring for the waiter that it went to
+        straight from hand to hand, or carry out a decision. Only the caller may do that: until
+        the connection is closed, the lease is its caller's.
         """
         slot = lease.slot
         if slot is None:
@@ -309,7 +316,7 @@ class PoolState(Generic[C]):
         self.counters.hold_seconds += now - slot.leased_at
         if now >= slot.expires_at:
             self.retire_locked(lease, self.reason_to_retire_locked(slot, now), now)
-            return self.decision
+            return self.take_decision_locked()
         slot.idle_since = now
         waiter: Waiter | None = self.lost.first
         if waiter is not None and self.hands_over and waiter.lease.slot is None:
@@ -321,7 +328,7 @@ class PoolState(Generic[C]):
             if self.decision is None:
                 return waiter
             self.decision.wake.append(waiter)
-            return self.decision
+            return self.take_decision_locked()
         if is_warm and (slot.stays_warm or self._enter_locked(slot)):
             self.warm[slot] = None
         else:
@@ -330,7 +337,7 @@ class PoolState(Generic[C]):
         slot.lease = lease.slot = None
         if waiter is not None:
             self.serve_locked(now)
-            return self.decision
+            return self.take_decision_locked()
         return None
 
     def _make_cold_locked(self, slot: Slot[C]) -> None:
@@ -354,7 +361,9 @@ class PoolState(Generic[C]):
         following = self.release_locked(lease, True, now)
         if isinstance(following, Waiter):
             self._decide_locked().wake.append(following)
-        elif slot.state is IDLE:
+        elif following is not None:
+            self.decision = following
+        if slot.state is IDLE:
             slot.idle_since = idle_since
 
     def cool_locked(self, slot: Slot[C], owner: Owner) -> bool:
