@@ -12,24 +12,39 @@ from .api import (
     with_connection,
 )
 from .backends.permits import PermanentCheckoutWarning
-from .exceptions import PoolClosed, PoolError, PoolTimeout, TooManyRequests
+from .consistency import consistency, marks_write, read_only, using_primary, using_replica
+from .exceptions import (
+    NoReplica,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+    ReplicaWriteError,
+    TooManyRequests,
+)
 from .units import Thread, ThreadPoolExecutor, unit_of_work, wrap_executor
 
 __all__ = [
+    "NoReplica",
     "PermanentCheckoutWarning",
     "PoolClosed",
     "PoolError",
     "PoolTimeout",
+    "ReplicaWriteError",
     "Thread",
     "ThreadPoolExecutor",
     "TooManyRequests",
+    "consistency",
     "dedicated",
     "lease_connection",
+    "marks_write",
     "pools",
+    "read_only",
     "release_connection",
     "release_connections",
     "released",
     "unit_of_work",
+    "using_primary",
+    "using_replica",
     "with_connection",
     "wrap_executor",
 ]

@@ -1,11 +1,11 @@
-"""Errors of the pool, all of them ``django.db.OperationalError``.
+"""Errors: those of the pool are ``django.db.OperationalError``.
 
 Code that already handles a database which cannot be reached handles these too.
 """
 
 from __future__ import annotations
 
-from django.db.utils import OperationalError
+from django.db.utils import NotSupportedError, OperationalError
 
 from ._pool.errors import Errors
 
@@ -24,6 +24,14 @@ class PoolClosed(PoolError):
 
 class TooManyRequests(PoolError):
     """``max_waiting`` callers are waiting already."""
+
+
+class NoReplica(OperationalError):
+    """No replica can be read from, and ``CONNMGR["ON_NO_REPLICA"]`` is ``"error"``."""
+
+
+class ReplicaWriteError(NotSupportedError):
+    """A write, or a lock, where there may be none: nothing was sent."""
 
 
 #: What pools raise whose users are Django's.

@@ -395,6 +395,11 @@ class ConnectionPool(Generic[C]):
             seen = leases_locked(self._state, self._now())
         return as_records(seen, stacks=stacks)
 
+    def count_leases(self) -> int:
+        """How many connections are in use, or about to be, without the lock: for balancing."""
+        state = self._state
+        return max(0, len(state.slots) - len(state.cold) - len(state.warm))
+
     def __repr__(self) -> str:
         s = self.stats()
         return (

@@ -192,9 +192,18 @@ class Borrower:
             if self._is_special:
                 self._finish(scope)
         except BaseException as error:
+            if self._turn_to_another_host(error):
+                return self._acquire(timeout)
             self._undo(error)
             raise
         return True
+
+    def _turn_to_another_host(self, error: BaseException) -> bool:
+        """Whether a checkout failed because one of several servers could not be reached."""
+        wrapper = self._wrapper
+        is_gone = isinstance(error, wrapper.Database.OperationalError) and self.lease is None
+        self._scope = _UNKNOWN if is_gone else self._scope
+        return is_gone and wrapper.reader is not None and wrapper.reader.has_another()
 
     def _undo(self, error: BaseException) -> None:
         """A checkout was interrupted, or refused: raises a refusal of the driver's as Django's."""
@@ -274,9 +283,13 @@ class Borrower:
     def _look_up(self) -> Pool | None:
         """The pool that the settings lead to; ``None`` if there is none for this wrapper now."""
         wrapper = self._wrapper
+        if wrapper.reader is not None:
+            wrapper.settings_dict = wrapper.reader.choose()
         settings = wrapper.settings_dict
         # Copies, because both may be changed in place.
         self._settings = {**settings, "OPTIONS": dict(settings["OPTIONS"])}
+        if wrapper.reader is not None:
+            self._settings = None  # Each unit of work chooses anew.
         self._adoption, self._adopted, self.warm = object(), None, None
         pool = self.pool = None if self.is_dedicated else wrapper.connection_pool
         if pool is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import threading
@@ -17,7 +18,9 @@ from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 
 from .._pool.pool import ConnectionPool
+from ..clusters import find_clusters
 from ..conf import parse_pool_options
+from ..consistency.writes import note_writes, refuse_writes
 from ..exceptions import ERRORS
 from ..registry import Address, registry
 from .borrower import LEASED, MOMENT, TRANSACTION, Borrower
@@ -26,6 +29,7 @@ from .driver import PhysicalDriver
 from .opening import open_apart, open_physical
 from .physical import Physical
 from .presence import check_app_installed
+from .role import Reader, find_role
 from .stock import Stock
 
 _stock_ensure_connection = BaseDatabaseWrapper.ensure_connection
@@ -56,8 +60,30 @@ class PooledWrapper(Stock):
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
         self.borrower = Borrower(self)
+        #: What chooses a server for each unit of work, if this reads from a primary's replicas.
+        self.reader: Reader | None = None
+        if "replica_of" in settings_dict["OPTIONS"]:
+            self._become_reader()
+        elif alias in find_clusters():
+            self.execute_wrappers.append(note_writes)
         with _wrappers_lock:
             _wrappers.add(self)
+
+    # Replicas
+
+    def _become_reader(self) -> None:
+        # What is wrong with the settings is raised where they are used, and told by a check.
+        with contextlib.suppress(ImproperlyConfigured):
+            role = find_role(self.alias, self.settings_dict, self.restrict_to_reading)
+            if role is not None:
+                self.reader = Reader(role)
+                self.execute_wrappers.append(refuse_writes)
+                self.creation.set_as_test_mirror = role.be_mirror  # type: ignore[method-assign,assignment]
+                self.settings_dict = role.first_settings
+
+    def restrict_to_reading(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings of connections to replicas: read-only sessions, where the engine has them."""
+        return settings
 
     # The pool
 
@@ -66,6 +92,8 @@ class PooledWrapper(Stock):
         """The pool of this process that this wrapper borrows from; ``None`` if it does not."""
         if self.alias == NO_DB_ALIAS or not self.is_poolable():
             return None
+        if "replica_of" in self.settings_dict["OPTIONS"]:
+            find_role(self.alias, self.settings_dict, self.restrict_to_reading)  # Raises.
         settings = self.settings_dict
         options = sorted(item for item in settings["OPTIONS"].items() if item[0] != "pool")
         session = (settings["USER"], repr(options))
@@ -107,7 +135,12 @@ class PooledWrapper(Stock):
         # Not this wrapper's own method: the pool would keep it, and what it leases, for ever.
         connect = functools.partial(open_apart, type(self), settings, self.alias)
         driver = self.driver_class(options, connect)
-        return ConnectionPool(self.alias, driver, options, errors=ERRORS)
+        host = None if self.reader is None else self.reader.host
+        name = self.alias if host is None else f"{self.alias}@{host.name}"
+        pool = ConnectionPool(name, driver, options, errors=ERRORS)
+        if host is not None:
+            host.count_leases = pool.count_leases
+        return pool
 
     def close_pool(self) -> None:
         """Close the pools of this alias, as the stock method does; the next use makes new ones.
@@ -121,7 +154,10 @@ class PooledWrapper(Stock):
 
     def open_physical(self, timeout: float) -> Physical:
         """For the pool: open a connection the wrapped engine's way, within ``timeout`` seconds."""
-        return open_physical(self, super().connect, timeout)
+        physical = open_physical(self, super().connect, timeout)
+        if self.reader is not None:
+            self.reader.note_success()
+        return physical
 
     def get_connection_params(self) -> dict[str, Any]:
         """The wrapped engine's, without our options, and bounded by the checkout's deadline."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Self
+from typing import Any, Self
 
 from .._pool.scope import OVER, Scope
 
@@ -17,13 +17,15 @@ class Unit:
     never ended, as of a request that a server cancels, is collected, and gives up its leases then.
     """
 
-    __slots__ = ("__weakref__", "is_request", "parent", "scope")
+    __slots__ = ("__weakref__", "is_request", "memory", "parent", "scope")
 
     def __init__(self, name: str, parent: Self | None = None, *, is_request: bool = False) -> None:
         self.scope = Scope(name)
         #: The one around it.
         self.parent = parent
         self.is_request = is_request
+        #: See ``consistency.memory``.
+        self.memory: Any = None
 
     @property
     def name(self) -> str:

@@ -40,6 +40,12 @@ class PooledPostgreSQL(PooledWrapper):
         params.setdefault("connect_timeout", max(math.ceil(timeout), LEAST_CONNECT_TIMEOUT))
         params["cursor_factory"] = HOLDING[params["cursor_factory"]]
 
+    def restrict_to_reading(self, settings: dict[str, Any]) -> dict[str, Any]:
+        options = settings["OPTIONS"]
+        given = options.get("options", "")
+        restricted = f"{given} -c default_transaction_read_only=on".strip()
+        return {**settings, "OPTIONS": {**options, "options": restricted}}
+
     def open_physical(self, timeout: float) -> Physical:
         physical = super().open_physical(timeout)
         role = self.settings_dict["OPTIONS"].get("assume_role")

@@ -1,0 +1,101 @@
+"""Which alias is a replica of which: ``OPTIONS["replica_of"]`` and ``OPTIONS["hosts"]``."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, NamedTuple
+
+from django.db import connections
+
+#: What may stand in an entry of ``hosts``.
+HOST_KEYS = ("HOST", "PORT", "WEIGHT", "LABEL", "USER", "PASSWORD")
+#: Options that are ours, and not the driver's.
+OPTIONS = ("replica_of", "hosts")
+
+
+class HostSettings(NamedTuple):
+    """One server of a reading role: how it is called, its share, and its connection settings."""
+
+    label: str
+    weight: float
+    settings: dict[str, Any]
+
+
+def primary_of(alias: str) -> str | None:
+    """The primary that ``alias`` is a replica of; ``None`` if it is none's."""
+    return connections.settings[alias]["OPTIONS"].get("replica_of")  # type: ignore[no-any-return]
+
+
+def find_clusters() -> dict[str, list[str]]:
+    """The aliases of replicas, by their primary's."""
+    clusters: dict[str, list[str]] = {}
+    for alias in connections.settings:
+        primary = primary_of(alias)
+        if primary is not None:
+            clusters.setdefault(primary, []).append(alias)
+    return clusters
+
+
+def find_problems(alias: str) -> list[tuple[str, str]]:
+    """What is wrong with the settings of a replica, and what to do about it."""
+    settings = connections.settings[alias]
+    primary, problems = primary_of(alias), []
+    if primary not in connections.settings:
+        near = difflib.get_close_matches(str(primary), connections.settings, n=1)
+        known = ", ".join(sorted(connections.settings))
+        hint = f"Did you mean {near[0]!r}?" if near else f"The aliases are: {known}."
+        problems.append((f"OPTIONS['replica_of'] is {primary!r}, which is no alias.", hint))
+    elif primary == alias or primary_of(primary) is not None:
+        problems.append((f"OPTIONS['replica_of'] is {primary!r}.", "Name a primary."))
+    elif connections.settings[primary]["ENGINE"] != settings["ENGINE"]:
+        problems.append(("ENGINE differs from its primary's.", "Use the same engine for both."))
+    hosts = settings["OPTIONS"].get("hosts")
+    if hosts is None:
+        return problems
+    if not isinstance(hosts, (list, tuple)) or not hosts:
+        hint = "It takes a list with one dict or more, such as {'HOST': '10.0.0.2'}."
+        return [*problems, (f"OPTIONS['hosts'] is {hosts!r}.", hint)]
+    return [*problems, *(problem for host in hosts for problem in _problems_of_host(host))]
+
+
+def _problems_of_host(host: Any) -> list[tuple[str, str]]:
+    if not isinstance(host, dict) or not host.get("HOST"):
+        return [("An entry of OPTIONS['hosts'] has no 'HOST'.", "Give it the server's address.")]
+    problems = []
+    for key in host.keys() - set(HOST_KEYS):
+        near = difflib.get_close_matches(str(key), HOST_KEYS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(HOST_KEYS)}."
+        problems.append((f"An entry of OPTIONS['hosts'] has an unknown key {key!r}.", hint))
+    weight = host.get("WEIGHT", 1)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight <= 0:
+        problems.append((f"'WEIGHT' is {weight!r}.", "It takes a number above 0."))
+    return problems
+
+
+def hosts_of(alias: str) -> list[HostSettings]:
+    """The servers of a replica's alias, with all that they inherit from the primary."""
+    settings = connections.settings[alias]
+    entries = settings["OPTIONS"].get("hosts") or [
+        {"HOST": settings["HOST"], "PORT": settings["PORT"]}
+    ]
+    base = _inherit(settings, connections.settings[str(primary_of(alias))])
+    found = []
+    for entry in entries:
+        own = {key: entry[key] for key in ("HOST", "PORT", "USER", "PASSWORD") if key in entry}
+        label = entry.get("LABEL") or f"{entry['HOST']}:{entry.get('PORT') or base['PORT']}"
+        found.append(HostSettings(label, entry.get("WEIGHT", 1), {**base, **own}))
+    return found
+
+
+def _inherit(settings: dict[str, Any], primary: dict[str, Any]) -> dict[str, Any]:
+    """What is not given for the replica is as for the primary."""
+    inherited = {name: settings[name] or primary[name] for name in _INHERITED}
+    options = {**primary["OPTIONS"], **settings["OPTIONS"]}
+    return {
+        **settings,
+        **inherited,
+        "OPTIONS": {name: value for name, value in options.items() if name not in OPTIONS},
+    }
+
+
+_INHERITED = ("NAME", "USER", "PASSWORD", "PORT", "TIME_ZONE")

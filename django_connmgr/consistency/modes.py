@@ -1,0 +1,98 @@
+"""Where to read from, said by hand: for a block, or for a function."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+from ..block import Block
+
+LEVELS = ("session", "eventual", "primary")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What blocks around the calling code have said, the innermost last."""
+
+    #: ``"primary"`` or ``"replica"``, or ``None``: the router decides.
+    role: str | None = None
+    #: One of ``LEVELS``, or ``None`` for the project's.
+    level: str | None = None
+    #: Whose block forbids writes; empty if none does.
+    forbidden_by: str = ""
+
+
+_mode: ContextVar[Mode] = ContextVar("django_connmgr_mode", default=Mode())  # noqa: B039 - frozen
+#: The mode of the calling code. Threads and tasks that get a copy of the context have it too.
+get_mode = _mode.get
+
+
+class _ModeBlock(Block):
+    """Changes the mode for a block or a function. Nests, and may be entered again inside."""
+
+    def __init__(self, **changes: Any) -> None:
+        self._changes = changes
+        self._tokens: list[Token[Mode]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_mode.set(replace(_mode.get(), **self._changes)))
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # In another context than it was entered in, nothing is to be restored.
+        with contextlib.suppress(ValueError):
+            _mode.reset(self._tokens.pop())
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc_value, traceback)
+
+    def _around(self, function: Callable[..., Any]) -> Callable[[], Any]:  # noqa: ARG002
+        # A block for each call: this one remembers what to restore.
+        return functools.partial(_ModeBlock, **self._changes)
+
+
+def using_primary() -> _ModeBlock:
+    """Read from the primary in a block or a function, sync or async."""
+    return _ModeBlock(role="primary")
+
+
+def using_replica() -> _ModeBlock:
+    """Read from a replica in a block or a function, whatever was written before.
+
+    Writes inside raise ``ReplicaWriteError``, before anything is sent. Inside a transaction on
+    the primary it reads from a replica too, which does not see that transaction.
+    """
+    return _ModeBlock(role="replica", forbidden_by="using_replica()")
+
+
+def read_only() -> _ModeBlock:
+    """Refuse writes in a block or a function, on the primary too: ``ReplicaWriteError``."""
+    return _ModeBlock(forbidden_by="read_only()")
+
+
+def consistency(level: str) -> _ModeBlock:
+    """What reads may miss in a block or a function, instead of ``CONNMGR["CONSISTENCY"]``.
+
+    ``"session"``: nothing that this unit of work wrote. ``"eventual"``: that too.
+    ``"primary"``: nothing at all. Raises ``ValueError`` for another word.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"consistency() takes {' or '.join(map(repr, LEVELS))}, not {level!r}.")
+    return _ModeBlock(level=level)
