@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 
 from .cluster import USER, Cluster
-from .overrides import override
-from .processes import children_of, freeze, thaw
+from .overrides import apply
+from .processes import children_of, freeze, is_stopped, thaw
 from .waiting import TIMEOUT, TookTooLong, until
 from .wal import as_number, as_text, end_of_record
 
@@ -35,8 +35,8 @@ class Member(Cluster):
         self.name = name
         #: The server that it follows, even while it is cut off. A primary has none.
         self.upstream: Member | None = None
-        #: What verbs have set. A healthy server has nothing here.
-        self._disorder: dict[str, str] = {}
+        #: Parameters that verbs have set. A healthy server has none.
+        self.overrides: dict[str, str] = {}
 
     def __repr__(self) -> str:
         follows = f", follows {self.upstream.name}" if self.upstream else ""
@@ -59,9 +59,13 @@ class Member(Cluster):
 
     def ask(self, query: str, *parameters: object, database: str = "postgres") -> Any:
         """The first value of the first row, from a connection of its own."""
+        row = self.row(query, *parameters, database=database)
+        return row[0] if row else None
+
+    def row(self, query: str, *parameters: object, database: str = "postgres") -> tuple[Any, ...]:
+        """The first row, or an empty one, from a connection of its own."""
         with self.connect(database) as connection:
-            row = connection.execute(query, parameters or None).fetchone()
-        return row and row[0]
+            return connection.execute(query, parameters or None).fetchone() or ()
 
     def is_running(self) -> bool:
         """Whether it has a postmaster, be it one that hangs."""
@@ -86,13 +90,24 @@ class Member(Cluster):
 
     def position(self) -> int:
         """How far a standby of this server can replay now. Writes nothing."""
-        inserted = self.ask(f"SELECT {as_number('pg_current_wal_insert_lsn()')}")
-        segment = self.ask("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")
-        return end_of_record(inserted, segment=int(segment))
+        inserted, segment = self.row(
+            "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, setting::bigint "
+            "FROM pg_settings WHERE name = 'wal_segment_size'"
+        )
+        return end_of_record(inserted, segment=segment)
 
     def replayed(self) -> int:
         """How far this standby has replayed."""
-        return int(self.ask(f"SELECT {as_number('pg_last_wal_replay_lsn()')}"))
+        return int(self.ask("SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint"))
+
+    def has_left(self, upstream: Member) -> bool:
+        """Whether this standby has WAL from behind the point where the other server's timeline
+        began, so that it cannot follow it.
+        """
+        first_part = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
+        history = upstream.ask(f"SELECT pg_read_file('pg_wal/' || {first_part} || '.history')")
+        ours = "greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
+        return as_number(self.ask(f"SELECT {ours}::text")) > as_number(history.split("\t")[-2])
 
     # Waits
 
@@ -145,7 +160,7 @@ class Member(Cluster):
 
     def unhang(self) -> None:
         """SIGCONT to the postmaster and its children: they go on where they were stopped."""
-        if self.is_running():
+        if self.is_running() and is_stopped(self.postmaster()):
             thaw([*children_of(self.postmaster()), self.postmaster()])
 
     def pause_replay(self) -> None:
@@ -185,11 +200,26 @@ class Member(Cluster):
         """Begin another segment of WAL, unless nothing was written in the present one."""
         self.ask("SELECT pg_switch_wal()")
 
+    def settings_of_role(self) -> dict[str, str]:
+        """What ``ALTER SYSTEM`` has set on a healthy server."""
+        if self.upstream is None:
+            return {}
+        host, port = self.upstream.host, self.upstream.port
+        return {
+            "primary_conninfo": f"host={host} port={port} user={USER} password={self.password}",
+            "primary_slot_name": self.name,
+        }
+
     def override(self, name: str, value: str | None) -> None:
         """Set a parameter that a reload can change, until it is healed; None: as it was."""
-        self._disorder[name] = value or ""
-        if value is None:
-            del self._disorder[name]
+        self.overrides.pop(name, None)
+        if value is not None:
+            self.overrides[name] = value
+        self._apply()
+
+    def override_nothing(self) -> None:
+        """Set all parameters as they were, also those that a test has set by itself."""
+        self.overrides.clear()
         self._apply()
 
     # Roles
@@ -199,13 +229,13 @@ class Member(Cluster):
         if not self.ask("SELECT pg_promote(true, 10)"):
             raise TookTooLong(f"Not within 10 s: {self.name} is promoted. Its log is {self.log}.")
         self.upstream = None
-        self._settle_down()
+        self.override_nothing()
 
     def follow(self, upstream: Member) -> None:
         """Stream from another server. Keeps data and sessions; ``await_connected`` waits for it."""
         upstream._reserve(self.name)
         self.upstream = upstream
-        self._settle_down()
+        self.override_nothing()
 
     def clone(self, upstream: Member) -> None:
         """Become a standby of another server by a fresh base backup, and start."""
@@ -215,7 +245,7 @@ class Member(Cluster):
         upstream._reserve(self.name, afresh=True)
         self.upstream = upstream
         self.binaries, self.password = upstream.binaries, upstream.password
-        self._disorder.clear()
+        self.overrides.clear()
         self._own(self.directory)
         self._run(
             "pg_basebackup", "--pgdata", self.data, "--slot", self.name,
@@ -224,32 +254,10 @@ class Member(Cluster):
         )  # fmt: skip
         self._configure()
         (self.data / "standby.signal").touch()
-        lines = [f"{name} = '{value}'\n" for name, value in self._wanted().items()]
+        lines = [f"{name} = '{value}'\n" for name, value in self.settings_of_role().items()]
         (self.data / "postgresql.auto.conf").write_text("".join(lines))
         self.start()
         self.await_connected()
-
-    def heal(self, upstream: Member | None) -> None:
-        """Be a standby of this server that runs, streams and is up to date; None: a primary."""
-        self.unhang()
-        if upstream is not self.upstream and upstream is not None:
-            self.clone(upstream)
-            return
-        if not self.is_running():
-            self.start()
-        if upstream is None:
-            if self.is_standby():
-                self.end_recovery()
-            self._settle_down()
-            return
-        if not self.is_standby():
-            self.clone(upstream)
-            return
-        self._settle_down()
-        if self.ask("SELECT pg_is_wal_replay_paused()"):
-            self.resume_replay()
-        self.await_connected_or_clone()
-        self.await_replayed()
 
     def await_connected_or_clone(self, timeout: float = 3) -> None:
         """Clone a standby that does not connect, because it has more than its upstream, or
@@ -283,20 +291,6 @@ class Member(Cluster):
         if not self.ask(f"SELECT count(*) {known}", standby):
             self.ask("SELECT pg_create_physical_replication_slot(%s, true)", standby)
 
-    def _settle_down(self) -> None:
-        self._disorder.clear()
-        self._apply()
-
     def _apply(self) -> None:
-        override(self.connect, self._wanted(), server=self.name)
-
-    def _wanted(self) -> dict[str, str]:
-        """What ``ALTER SYSTEM`` should have set."""
-        if self.upstream is None:
-            return dict(self._disorder)
-        host, port = self.upstream.host, self.upstream.port
-        return {
-            "primary_conninfo": f"host={host} port={port} user={USER} password={self.password}",
-            "primary_slot_name": self.name,
-            **self._disorder,
-        }
+        wanted = {**self.settings_of_role(), **self.overrides}
+        apply(self.connect, wanted, server=self.name)

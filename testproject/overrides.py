@@ -11,7 +11,7 @@ from psycopg import sql
 from .waiting import until
 
 
-def override(
+def apply(
     connect: Callable[[], psycopg.Connection[Any]], wanted: Mapping[str, str], *, server: str
 ) -> None:
     """Set these parameters and no others, and return when new sessions are under them."""

@@ -34,6 +34,10 @@ def thaw(pids: list[int]) -> None:
     _send(pids, signal.SIGCONT)
 
 
+def is_stopped(pid: int) -> bool:
+    return _state_and_parent(pid)[0] in "Tt"
+
+
 def _send(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

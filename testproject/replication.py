@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .cluster import DATABASE, find_binaries
 from .guard import Guard
+from .health import heal_primary, heal_standby
 from .member import Member
 
 SETTINGS = {
@@ -70,8 +71,7 @@ class Replication:
         """Initialise the primary, and clone the standbys from it at the same time."""
         self.primary._own(self.directory)
         self.primary.create()
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(lambda standby: standby.clone(self.primary), self.replicas))
+        _at_once(lambda standby: standby.clone(self.primary), self.replicas)
 
     def destroy(self) -> None:
         """Stop all servers and remove their files."""
@@ -83,10 +83,10 @@ class Replication:
         What was written on another primary meanwhile may be lost.
         """
         first, *others = self.servers
-        first.heal(None)
+        heal_primary(first)
         self.primary = first
-        for standby in others:
-            standby.heal(first)
+        position = first.position()
+        _at_once(lambda standby: heal_standby(standby, first, position), others)
 
     def await_replayed(self) -> None:
         """Wait until every replica that runs has replayed what the primary has written."""
@@ -103,11 +103,15 @@ class Replication:
         self.primary = standby
 
     def repoint(self, standby: Member) -> None:
-        """Have a standby follow the primary. Its sessions live on, unless it had replayed more
-        than the primary has: then it is cloned.
+        """Have a standby follow a primary that was promoted.
+
+        Its sessions live on, unless it has WAL that the primary lacks: then it is cloned.
         """
-        standby.follow(self.primary)
-        standby.await_connected_or_clone()
+        if standby.has_left(self.primary):
+            standby.clone(self.primary)
+        else:
+            standby.follow(self.primary)
+            standby.await_connected_or_clone()
 
     def demote(self, server: Member) -> None:
         """Stop an old primary, and have it rejoin as a standby of the present one."""
@@ -129,6 +133,11 @@ class Replication:
             connection.execute("DROP TABLE short_lived")
         standby.await_replayed()
         standby.override("max_standby_streaming_delay", None)
+
+
+def _at_once(verb: Callable[[Member], None], members: list[Member]) -> None:
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(verb, members))
 
 
 @contextlib.contextmanager

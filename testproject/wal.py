@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import LiteralString
-
 _PAGE = 8192
 _PAGE_HEADER = 24
 #: The first page of a segment has a longer one.
 _SEGMENT_HEADER = 40
 
 
-def as_number(lsn: LiteralString) -> LiteralString:
-    """The SQL that turns a position into a number."""
-    return f"pg_wal_lsn_diff({lsn}, '0/0')::bigint"
-
-
 def as_text(position: int) -> str:
     """As PostgreSQL writes it."""
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
+def as_number(lsn: str) -> int:
+    """What ``as_text`` wrote."""
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
 
 
 def end_of_record(position: int, *, segment: int) -> int:
