@@ -52,14 +52,21 @@ def find_binaries(version: str = "16") -> Path:
 class Cluster:
     """One server: its data in a temporary directory, on a free port of the loopback."""
 
-    def __init__(self, *, version: str = "16", settings: Mapping[str, str] | None = None) -> None:
-        self._found = find_binaries(version)
-        self.binaries = self._found
+    def __init__(
+        self,
+        *,
+        version: str = "16",
+        settings: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self.binaries = find_binaries(version)
         self.settings = dict(settings or {})
         self.password = secrets.token_urlsafe(12)
         self.host = "127.0.0.1"
         self.port = _free_port()
-        self.directory = Path(tempfile.mkdtemp(prefix="connmgr-pg-"))
+        if directory is not None:
+            directory.mkdir()
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="connmgr-pg-"))
         self.data = self.directory / "data"
         self.log = self.directory / "server.log"
         #: PostgreSQL refuses to run as root, so the user "nobody" runs it then.
@@ -71,19 +78,22 @@ class Cluster:
 
     def create(self) -> None:
         """Initialise and start."""
+        self._own(self.directory)
+        if self._run_as and not _is_open_to_all(self.binaries):
+            self.binaries = _copy_installation(self.binaries, self.directory / "install")
         password_file = self.directory / "password"
         password_file.write_text(self.password)
-        if self._run_as:
-            account = pwd.getpwnam(self._run_as)
-            for path in (self.directory, password_file):
-                os.chown(path, account.pw_uid, account.pw_gid)
-            if not _is_open_to_all(self._found):
-                self.binaries = _copy_installation(self._found, self.directory / "install")
+        self._own(password_file)
         self._run(
             "initdb", "--pgdata", self.data, "--username", USER, "--pwfile", password_file,
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync",
         )  # fmt: skip
         password_file.unlink()
+        self._configure()
+        self.start()
+        self.psql(f"CREATE DATABASE {DATABASE}", database="postgres")
+
+    def _configure(self) -> None:
         settings = {
             "listen_addresses": f"'{self.host}'",
             "port": str(self.port),
@@ -94,8 +104,6 @@ class Cluster:
         }
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
-        self.start()
-        self.psql(f"CREATE DATABASE {DATABASE}", database="postgres")
 
     def start(self) -> None:
         self._run("pg_ctl", "--pgdata", self.data, "--log", self.log, "--wait", "start")
@@ -119,10 +127,18 @@ class Cluster:
         """Run SQL on a connection of its own, and return what it prints."""
         return self._run(
             "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align",
-            "--host", self.host, "--port", str(self.port), "--username", USER,
             "--dbname", database, "--command", sql,
-            environment={"PGPASSWORD": self.password},
+            environment=self._address(),
         ).strip()  # fmt: skip
+
+    def _address(self) -> dict[str, str]:
+        """The environment by which PostgreSQL's programs find this server."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": USER,
+            "PGPASSWORD": self.password,
+        }
 
     def destroy(self) -> None:
         """Stop the server and remove its files."""
@@ -130,6 +146,12 @@ class Cluster:
             with contextlib.suppress(subprocess.CalledProcessError):
                 self.stop("immediate")
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _own(self, path: Path) -> None:
+        """Give a path to the user that runs the server."""
+        if self._run_as:
+            account = pwd.getpwnam(self._run_as)
+            os.chown(path, account.pw_uid, account.pw_gid)
 
     def _run(
         self, program: str, *arguments: object, environment: Mapping[str, str] | None = None
@@ -193,6 +215,12 @@ def _copy_installation(binaries: Path, to: Path) -> Path:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that stays free while the server is stopped.
+
+    Systems give outgoing connections ports above 32768, and might give them one of those.
+    """
+    while True:
+        port = secrets.choice(range(10_000, 32_768))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
