@@ -56,7 +56,7 @@ def may_write(sql: Any) -> bool:
 def note_writes(
     execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
-    """For a primary's ``execute_wrappers``: note writes, and refuse them where there are to be none."""
+    """For a primary's ``execute_wrappers``: note writes; refuse them where there may be none."""
     if not may_write(sql):
         return execute(sql, params, many, context)
     forbidden_by = get_mode().forbidden_by
