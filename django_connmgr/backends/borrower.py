@@ -203,7 +203,7 @@ class Borrower:
         wrapper = self._wrapper
         is_gone = isinstance(error, wrapper.Database.OperationalError) and self.lease is None
         self._scope = _UNKNOWN if is_gone else self._scope
-        return is_gone and wrapper.reader is not None and wrapper.reader.has_another()
+        return is_gone and wrapper.reader is not None and wrapper.reader.leave(is_down=True)
 
     def _undo(self, error: BaseException) -> None:
         """A checkout was interrupted, or refused: raises a refusal of the driver's as Django's."""
@@ -523,6 +523,14 @@ class Borrower:
             self.cursors = {}
         wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
         self._scope = _UNKNOWN
+
+    def has_lost_connection(self) -> bool:
+        """Whether a connection is leased that nothing can be done with any more. No round trip."""
+        lease: Any = self.lease
+        if lease is None or not lease.is_held():
+            return False
+        state = lease.pool.driver.state(lease.connection)
+        return state is ConnectionState.UNUSABLE
 
     def has_transaction(self) -> bool:
         """Whether autocommit is off and something waits to be committed."""

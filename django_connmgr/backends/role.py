@@ -140,11 +140,12 @@ class Reader:
         self.host, settings = self.role.choose(self._tried)
         return settings
 
-    def has_another(self) -> bool:
-        """The server could not be reached: whether there is another one to turn to."""
+    def leave(self, *, is_down: bool) -> bool:
+        """Choose another server from here on; false if this was the primary already."""
         if self.host is None:
-            return False  # Not even the primary.
-        self.role.note_failure(self.host)
+            return False
+        if is_down:
+            self.role.note_failure(self.host)
         self._tried.add(self.host)
         return True
 

@@ -20,7 +20,7 @@ from django.utils.asyncio import async_unsafe
 from .._pool.pool import ConnectionPool
 from ..clusters import find_clusters
 from ..conf import parse_pool_options
-from ..consistency.writes import note_writes, refuse_writes
+from ..consistency.writes import note_writes
 from ..exceptions import ERRORS
 from ..registry import Address, registry
 from .borrower import LEASED, MOMENT, TRANSACTION, Borrower
@@ -29,6 +29,7 @@ from .driver import PhysicalDriver
 from .opening import open_apart, open_physical
 from .physical import Physical
 from .presence import check_app_installed
+from .reading import read
 from .role import Reader, find_role
 from .stock import Stock
 
@@ -77,7 +78,7 @@ class PooledWrapper(Stock):
             role = find_role(self.alias, self.settings_dict, self.restrict_to_reading)
             if role is not None:
                 self.reader = Reader(role)
-                self.execute_wrappers.append(refuse_writes)
+                self.execute_wrappers.append(read)
                 self.creation.set_as_test_mirror = role.be_mirror  # type: ignore[method-assign,assignment]
                 self.settings_dict = role.first_settings
 

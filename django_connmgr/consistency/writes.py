@@ -69,17 +69,13 @@ def note_writes(
     return result
 
 
-def refuse_writes(
-    execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
-) -> Any:
-    """For a replica's ``execute_wrappers``: refuse what writes or locks, before it is sent."""
+def refuse_write(sql: Any, alias: str) -> None:
+    """Raise ``ReplicaWriteError`` for a statement to a replica that writes or locks."""
     if isinstance(sql, str) and (may_write(sql) or _FUTILE.search(sql) or _LOCKING.search(sql)):
-        alias = context["connection"].alias
         raise ReplicaWriteError(
             f"{alias!r} reads from replicas, which take no writes and no locks: {_begin(sql)} Use "
             f"the primary's alias, or using_primary()."
         )
-    return execute(sql, params, many, context)
 
 
 def _begin(sql: str) -> str:

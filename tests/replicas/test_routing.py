@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 
 import pytest
-from django.db import ProgrammingError, connections, transaction
+from django.db import OperationalError, ProgrammingError, connections, transaction
 
 from django_connmgr import (
     ReplicaWriteError,
@@ -20,8 +20,10 @@ from django_connmgr import (
 )
 from django_connmgr.registry import registry
 from django_connmgr.routers import explain_route
+from testproject.cluster import DATABASE
 from testproject.replication import Replication
 from testproject.shop.models import Customer, Order
+from testproject.waiting import until
 
 from .conftest import REPLICA
 
@@ -275,3 +277,41 @@ def test_nothing_is_leased_on_any_server_after_a_unit_with_threads(project: Repl
         thread.join()
     assert {pool.stats().leased for pool in registry.all()} == {0}
     assert all(pool.stats().size <= 2 for pool in registry.all())
+
+
+def test_a_read_whose_server_dies_under_it_runs_again_elsewhere(project: Replication) -> None:
+    with unit_of_work(), connections[REPLICA].cursor() as cursor:
+        cursor.execute("SELECT inet_server_port()")
+        (port,) = cursor.fetchone()
+        killed = next(replica for replica in project.replicas if replica.port == port)
+        killed.kill()
+        cursor.execute("SELECT inet_server_port()")
+        assert cursor.fetchone() != (port,)
+
+
+def test_a_read_in_a_transaction_does_not_run_again(project: Replication) -> None:
+    with unit_of_work(), pytest.raises(OperationalError), transaction.atomic(using=REPLICA):
+        port = port_here()
+        next(replica for replica in project.replicas if replica.port == port).kill()
+        port_here()
+
+
+def test_a_read_that_a_conflict_cancels_runs_again_elsewhere(project: Replication) -> None:
+    with unit_of_work(), connections[REPLICA].cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid(), inet_server_port()")
+        pid, port = cursor.fetchone()
+        reading = next(replica for replica in project.replicas if replica.port == port)
+
+        def cancel() -> None:
+            is_slow = "SELECT query LIKE '%%pg_sleep%%' FROM pg_stat_activity WHERE pid = %s"
+            until(lambda: bool(reading.ask(is_slow, pid)), lambda: "the query does not run")
+            project.conflict(reading, database=DATABASE)
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        cursor.execute(f"SELECT CASE inet_server_port() WHEN {port} THEN pg_sleep(30)::text END")
+        thread.join()
+        cursor.execute("SELECT inet_server_port()")
+        assert cursor.fetchone() != (port,)
+    role = connections[REPLICA].reader.role  # type: ignore[attr-defined]
+    assert {host.state.value for host in role.hosts.all} == {"up"}
