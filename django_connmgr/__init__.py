@@ -21,6 +21,7 @@ from .exceptions import (
     ReplicaWriteError,
     TooManyRequests,
 )
+from .replicas import replicas
 from .units import Thread, ThreadPoolExecutor, unit_of_work, wrap_executor
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "release_connection",
     "release_connections",
     "released",
+    "replicas",
     "unit_of_work",
     "using_primary",
     "using_replica",

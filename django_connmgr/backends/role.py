@@ -39,10 +39,11 @@ class ReadingRole:
         self.primary = str(primary_of(alias))
         #: In tests the alias is a mirror of the primary's, and of no server of its own.
         self.is_mirror = False
-        self._settings: dict[Host, dict[str, Any]] = {}
+        #: What connections to each host are opened with.
+        self.settings: dict[Host, dict[str, Any]] = {}
         for label, weight, settings in hosts_of(alias):
-            self._settings[Host(label, weight)] = restrict(settings)
-        self.hosts = Hosts(self._settings, time.monotonic)
+            self.settings[Host(label, weight)] = restrict(settings)
+        self.hosts = Hosts(self.settings, time.monotonic)
         self._restrict = restrict
         # Guards the next field; nothing is done under it.
         self._lock = threading.Lock()
@@ -86,7 +87,7 @@ class ReadingRole:
     @property
     def first_settings(self) -> dict[str, Any]:
         """Of any server, for what looks at settings before anything is leased."""
-        return next(iter(self._settings.values()))
+        return next(iter(self.settings.values()))
 
     def _pick(self, tried: AbstractSet[Host]) -> Host | None:
         host = self.hosts.choose(app_settings().BALANCE, other_than=tried)
@@ -99,7 +100,7 @@ class ReadingRole:
         return host
 
     def _with_settings(self, host: Host | None) -> tuple[Host | None, dict[str, Any]]:
-        return host, self._settings_of_primary() if host is None else self._settings[host]
+        return host, self._settings_of_primary() if host is None else self.settings[host]
 
     def _settings_of_primary(self) -> dict[str, Any]:
         """As they are now: in tests the database has another name."""

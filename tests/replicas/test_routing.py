@@ -18,6 +18,7 @@ from django_connmgr import (
     using_primary,
     using_replica,
 )
+from django_connmgr.consistency import memory
 from django_connmgr.registry import registry
 from django_connmgr.routers import explain_route
 from testproject.cluster import DATABASE
@@ -315,3 +316,12 @@ def test_a_read_that_a_conflict_cancels_runs_again_elsewhere(project: Replicatio
         assert cursor.fetchone() != (port,)
     role = connections[REPLICA].reader.role  # type: ignore[attr-defined]
     assert {host.state.value for host in role.hosts.all} == {"up"}
+
+
+def test_outside_of_units_a_write_is_remembered_for_a_moment(
+    project: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Customer.objects.create(name="Ada")
+    assert explain_route(Customer) == "default: this unit of work has written"
+    monkeypatch.setattr(memory, "WINDOW", 0.0)
+    assert explain_route(Customer).startswith(REPLICA)

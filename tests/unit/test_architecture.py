@@ -21,32 +21,40 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 #: A room, and the rooms that it may enter, besides itself. ``DESIGN.md`` draws them.
 MAY_ENTER: dict[str, set[str]] = {
     "_pool": set(),
+    "app_settings": set(),
     "block": set(),
+    "clusters": set(),
     "signals": set(),
     "exceptions": {"_pool"},
     "conf": {"_pool"},
     "registry": {"_pool"},
     "units": {"_pool", "block", "signals"},
-    "backends": {"units", "registry", "conf", "exceptions", "_pool"},
+    "consistency": {"units", "block", "exceptions"},
+    "backends": {
+        *("_pool", "app_settings", "clusters", "conf", "consistency", "exceptions", "registry"),
+        "units",
+    },
+    "routers": {"app_settings", "clusters", "consistency"},
+    "replicas": {"clusters", "_pool"},
     "api": {"block", "units", "_pool"},
     "middleware": {"units"},
     "integrations": {"units"},
-    "checks": {"backends", "conf"},
+    "checks": {"app_settings", "backends", "clusters", "conf"},
     "apps": {"checks", "units", "integrations"},
-    "management": {"api", "_pool"},
+    "management": {"api", "clusters", "_pool"},
     "testing": {"_pool"},
-    "__init__": {"api", "backends", "exceptions", "units"},
+    "__init__": {"api", "backends", "consistency", "exceptions", "replicas", "units"},
 }
 
 #: The most lines of the heart, of all, and of one function or class.
-MOST_IN_THE_POOL = 3_000
-MOST_IN_ALL = 6_850
+MOST_IN_THE_POOL = 2_850
+MOST_IN_ALL = 7_400
 MOST_IN_A_FUNCTION = 40
 #: As many classes of ours a class may stand on; drivers and engines one more.
 MOST_BELOW = 1
 
 #: Where methods may need the lock: in the class that it guards, and in helpers of it.
-UNDER_THE_LOCK = {"state.py", "view.py", "maintenance.py", "growth.py"}
+UNDER_THE_LOCK = {"state.py", "view.py", "maintenance.py", "growth.py", "hosts.py"}
 
 
 def relative(path: Path) -> str:

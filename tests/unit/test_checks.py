@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from django.core import checks as django_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.test import override_settings
 
 from django_connmgr import checks
+from django_connmgr.app_settings import app_settings
 from django_connmgr.backends import presence
 
 ROOT = Path(checks.__file__).parent.parent
@@ -200,3 +203,146 @@ def test_the_engine_itself_registers_the_check_that_the_application_could_not() 
         text=True,
     )
     assert (done.stdout, done.stderr) == ("['connmgr.W001']\n", "")
+
+
+REPLICA = {
+    "NAME": "",
+    "USER": "",
+    "PASSWORD": "",
+    "HOST": "",
+    "PORT": "",
+    "ATOMIC_REQUESTS": False,
+    "TEST": {"MIRROR": "default"},
+}
+
+
+@pytest.fixture
+def replica(settings_of_default: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """An alias of replicas, sound, to be spoilt."""
+    options = {"replica_of": "default", "hosts": [{"HOST": "10.0.0.2"}]}
+    connections.settings["copies"] = {**settings_of_default, **REPLICA, "OPTIONS": options}
+    yield connections.settings["copies"]
+    del connections["copies"]
+    del connections.settings["copies"]
+
+
+def test_a_sound_replica_passes(replica: dict[str, Any]) -> None:
+    assert run() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"replica_of": "defualt"},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: OPTIONS['replica_of'] is 'defualt', which is no alias.",
+                "Did you mean 'default'?",
+            ),
+        ),
+        (
+            {"replica_of": "copies"},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: OPTIONS['replica_of'] is 'copies'.",
+                "Name a primary.",
+            ),
+        ),
+        (
+            {"replica_of": "file"},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: ENGINE differs from its primary's.",
+                "Use the same engine for both.",
+            ),
+        ),
+        (
+            {"hosts": []},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: OPTIONS['hosts'] is [].",
+                "It takes a list with one dict or more, such as {'HOST': '10.0.0.2'}.",
+            ),
+        ),
+        (
+            {"hosts": [{"PORT": 5432}]},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: An entry of OPTIONS['hosts'] has no 'HOST'.",
+                "Give it the server's address.",
+            ),
+        ),
+        (
+            {"hosts": [{"HOST": "a", "WIEGHT": 2}]},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: An entry of OPTIONS['hosts'] has an unknown key 'WIEGHT'.",
+                "Did you mean 'WEIGHT'?",
+            ),
+        ),
+        (
+            {"hosts": [{"HOST": "a", "WEIGHT": 0}]},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: 'WEIGHT' is 0.",
+                "It takes a number above 0.",
+            ),
+        ),
+    ],
+)
+def test_wrong_settings_of_a_replica_are_errors(
+    replica: dict[str, Any], changes: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    replica["OPTIONS"].update(changes)
+    replica["TEST"] = {"MIRROR": replica["OPTIONS"]["replica_of"]}
+    assert run() == [expected]
+
+
+def test_a_transaction_for_each_request_on_a_replica_is_an_error(replica: dict[str, Any]) -> None:
+    replica["ATOMIC_REQUESTS"] = True
+    assert [message[0] for message in run()] == ["connmgr.E007"]
+
+
+def test_a_replica_that_is_no_mirror_in_tests_is_warned_about(replica: dict[str, Any]) -> None:
+    replica["TEST"] = {"MIRROR": None}
+    assert [message[0] for message in run()] == ["connmgr.W004"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("session", ("connmgr.E005", "CONNMGR is 'session'.", "It takes a dict.")),
+        (
+            {"CONSISTANCY": "session"},
+            (
+                "connmgr.E005",
+                "CONNMGR has an unknown key 'CONSISTANCY'.",
+                "Did you mean 'CONSISTENCY'?",
+            ),
+        ),
+        (
+            {"BALANCE": "fair"},
+            (
+                "connmgr.E005",
+                "CONNMGR['BALANCE'] is 'fair'.",
+                "It takes 'least_leases' or 'round_robin' or 'random'.",
+            ),
+        ),
+        (
+            {"ALWAYS_PRIMARY": "shop"},
+            (
+                "connmgr.E005",
+                "CONNMGR['ALWAYS_PRIMARY'] is 'shop'.",
+                "It takes a list of strings: 'app' or 'app.Model'.",
+            ),
+        ),
+    ],
+)
+def test_wrong_settings_of_the_project_are_errors(
+    value: object, expected: tuple[str, str, str]
+) -> None:
+    with override_settings(CONNMGR=value):
+        assert run() == [expected]
+        with pytest.raises(ImproperlyConfigured, match=re.escape(expected[1])):
+            app_settings()

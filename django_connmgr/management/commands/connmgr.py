@@ -10,12 +10,15 @@ from ..subcommands import SUBCOMMANDS
 
 
 class Command(BaseCommand):
-    help = "Inspects connection pools."
+    help = "Inspects connection pools and replicas."
     requires_system_checks = ()  # It is for when something is wrong.
 
     def add_arguments(self, parser: CommandParser) -> None:
         subparsers = parser.add_subparsers(
-            title="subcommands", dest="subcommand", required=True, metavar="{status}"
+            title="subcommands",
+            dest="subcommand",
+            required=True,
+            metavar=f"{{{','.join(SUBCOMMANDS)}}}",
         )
         for name, subcommand in SUBCOMMANDS.items():
             summary = (subcommand.__doc__ or "").strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any, Protocol
 
-from . import status
+from . import replicas, status
 
 
 class Subcommand(Protocol):
@@ -19,4 +19,4 @@ class Subcommand(Protocol):
         """Do it, and return what is to be printed."""
 
 
-SUBCOMMANDS: dict[str, Subcommand] = {"status": status}
+SUBCOMMANDS: dict[str, Subcommand] = {"status": status, "replicas": replicas}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 from ..._pool.stats import PoolStats
 from ...api import pools
+from .tables import as_table
 
 _COLUMNS = (
     "pool",
@@ -44,7 +44,7 @@ def run(options: dict[str, Any]) -> str:
             "No alias of DATABASES is pooled. Set its ENGINE to "
             "'django_connmgr.backends.postgresql' or another of django_connmgr's."
         )
-    table = _table([_COLUMNS, *(_row(stats) for stats in snapshots)])
+    table = as_table([_COLUMNS, *(_row(stats) for stats in snapshots)])
     return f"{_NOTE}\n\n{table}"
 
 
@@ -67,15 +67,3 @@ def _row(stats: PoolStats) -> tuple[str, ...]:
 def _as_json(stats: PoolStats) -> dict[str, Any]:
     values = {field.name: getattr(stats, field.name) for field in fields(stats)}
     return {**values, "closed": dict(stats.closed)}
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need to be: words to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index < 3 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
