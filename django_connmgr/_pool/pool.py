@@ -7,7 +7,6 @@ from typing import Any, Generic
 
 from .clock import Bell, Clock, SystemClock
 from .core import Core
-from .decision import Decision
 from .driver import C, Driver
 from .errors import Errors
 from .lease import Holder, Lease
@@ -184,14 +183,18 @@ class ConnectionPool(Generic[C]):
         if not lease.is_held():
             return False
         slot = lease.held_slot()
-        if not self.rest(lease, is_warm) and lease.is_held() and self._clean(lease, slot):
+        warm = slot if is_warm else None
+        if not self.rest(lease, warm) and lease.is_held() and self._clean(lease, slot):
             with self._lock:
-                following = self._state.release_locked(lease, is_warm, self._now())
-            self._follow(following)
+                following = self._state.release_locked(lease, warm, self._now())
+            if isinstance(following, Waiter):
+                following.ring()
+            else:
+                self._core.act(following)
         return True
 
-    def rest(self, lease: Lease[C], is_warm: bool) -> bool:
-        """Release a lease if its connection is clean.
+    def rest(self, lease: Lease[C], warm: Slot[C] | None) -> bool:
+        """Release a lease if its connection is clean; its slot stays warm if it is given.
 
         True if the connection lies in the pool now; false if another owner has it, if it is
         closed, or if it is not clean: then the lease has it still.
@@ -203,18 +206,14 @@ class ConnectionPool(Generic[C]):
         except Exception:
             return False  # It was closed by its user, or the lease is over.
         with self._lock:
-            following = self._state.release_locked(lease, is_warm, self._now())
+            following = self._state.release_locked(lease, warm, self._now())
         if following is None:
             return True
-        self._follow(following)
-        return False
-
-    def _follow(self, following: Waiter | Decision[C] | None) -> None:
-        """Do what a release is followed by."""
         if isinstance(following, Waiter):
             following.ring()
         else:
             self._core.act(following)
+        return False
 
     def _clean(self, lease: Lease[C], slot: Slot[C]) -> bool:
         """Undo what the borrower did; false if the slot was given up instead."""

@@ -302,9 +302,9 @@ class PoolState(Generic[C]):
     # Taking back
 
     def release_locked(
-        self, lease: Lease[C], is_warm: bool, now: float
+        self, lease: Lease[C], warm: Slot[C] | None, now: float
     ) -> Waiter | Decision[C] | None:
-        """Take a clean slot back: retire it, hand it over, or put it back.
+        """Take a clean slot back: retire it, hand it over, or put it back, warm if it is given.
 
         Returns what the caller is to do next: nothing, ring for the waiter that it went to
         straight from hand to hand, or carry out a decision. Only the caller may do that: until
@@ -329,7 +329,7 @@ class PoolState(Generic[C]):
                 return waiter
             self.decision.wake.append(waiter)
             return self.take_decision_locked()
-        if is_warm and (slot.stays_warm or self._enter_locked(slot)):
+        if warm and (slot.stays_warm or self._enter_locked(slot)):
             self.warm[slot] = None
         else:
             self._make_cold_locked(slot)
@@ -358,7 +358,7 @@ class PoolState(Generic[C]):
         It may have been condemned while it was looked after.
         """
         slot.leased_at, idle_since = now, slot.idle_since
-        following = self.release_locked(lease, True, now)
+        following = self.release_locked(lease, slot, now)
         if isinstance(following, Waiter):
             self._decide_locked().wake.append(following)
         elif following is not None:

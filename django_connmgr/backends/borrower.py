@@ -428,7 +428,7 @@ class Borrower:
                 self._keep_for_unit(lease)
             return
         self._wrapper.connection = self.lease = None
-        if not self.pool.rest(lease, self.warm is not None):  # type: ignore[union-attr]
+        if not self.pool.rest(lease, self.warm):  # type: ignore[union-attr]
             if lease.slot is None:
                 self.warm = None  # Another owner has it, or it was closed.
             else:

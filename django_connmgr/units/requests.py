@@ -58,12 +58,14 @@ def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal recei
         unit = find_unit()
         if unit is not None and not unit.is_request:
             unit = None
-    if unit is not None and unit.scope.state is not OVER:
-        current_unit.set(unit.parent)
-        if not (here.owner.held or unit_finished.receivers):
-            unit.scope.end()  # As nearly always: Django has closed its connections by now.
-            return
-        finish(unit)
+    if unit is not None:
+        scope = unit.scope
+        if scope.state is not OVER:
+            current_unit.set(unit.parent)
+            if not (here.owner.held or unit_finished.receivers):
+                scope.end()  # As nearly always: Django has closed its connections by now.
+                return
+            finish(unit)
     if here.owner.held:
         release_all()
 
