@@ -15,7 +15,7 @@ from .maintenance import Maintenance
 from .owner import here
 from .report import describe_exhaustion, stack_here
 from .scope import Scope
-from .slot import CLOSED, CloseReason, Slot
+from .slot import CLOSED, MAINTENANCE, CloseReason, Slot
 from .state import LOOK_AGAIN, PoolStatus
 from .stats import LeaseRecord, PoolStats
 from .view import as_records, leases_locked, stats_locked
@@ -82,18 +82,20 @@ class ConnectionPool(Generic[C]):
                 # Mostly there is nothing to do but to sleep until it is served.
                 is_plain = state.is_full and state.decision is None and not waiter.is_out
                 if is_plain:
-                    self._clock.wait(waiter, min(waiter.deadline - now, LOOK_AGAIN))
+                    pause = max(waiter.deadline - self._now(), 0.0)
+                    self._clock.wait(waiter, min(pause, LOOK_AGAIN))
                 if not is_plain or lease.slot is None or not waiter.is_out or state.lost.queue:
                     self._wait(lease, waiter)
             slot: Any = lease.slot
-            if now - slot.idle_since > state.look_after or slot.watch():
+            if slot.leased_at - slot.idle_since > state.look_after or slot.watch():
                 deadline = now + (state.limits.timeout if timeout is None else timeout)
                 self._make_ready(lease, scope, deadline, connect or self.driver.connect)
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
             if waiter is not None and not waiter.is_out:
                 self._core.run(state.withdraw_locked, waiter)
-            if lease.is_held():
+            # What is being closed is not this thread's any more, whichever closes it.
+            if lease.is_held() and lease.held_slot().state is not MAINTENANCE:
                 self.release(lease)
             raise
         return lease

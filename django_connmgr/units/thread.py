@@ -56,7 +56,8 @@ def release_leases_of(unit: Unit) -> int:
     released = 0
     for wrapper in connections.all(initialized_only=True):
         lease = _lease_of(wrapper)
-        if lease is None or lease.slot is None or lease.slot.scope is not unit.scope:
+        slot = None if lease is None else lease.slot
+        if slot is None or slot.scope is not unit.scope:
             continue
         try:
             released += release(wrapper)
@@ -89,6 +90,6 @@ def _lease_of(wrapper: BaseDatabaseWrapper) -> Any:
 def _belongs_to_a_unit(slot: Any) -> bool:
     """Whether it is a surrounding unit's: a request's, or that of the thread's starter."""
     unit = find_unit()
-    while unit is not None and slot.scope is not unit.scope:
+    while unit is not None and slot is not None and slot.scope is not unit.scope:
         unit = unit.parent
-    return unit is not None
+    return unit is not None and slot is not None
