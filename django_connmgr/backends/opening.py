@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections
@@ -11,14 +12,14 @@ from django.utils.functional import cached_property
 from .physical import Physical
 
 
+@dataclass
 class Opening:
     """A connection that a wrapper is opening for its pool."""
 
-    def __init__(self, timeout: float) -> None:
-        #: Seconds that it may take.
-        self.timeout = timeout
-        #: Code that ran when the connection was opened changed its session.
-        self.has_session_state = False
+    #: Seconds that it may take.
+    timeout: float
+    #: Code that ran when the connection was opened changed its session.
+    has_session_state: bool = False
 
 
 def open_physical(wrapper: Any, connect: Callable[[], None], timeout: float) -> Physical:

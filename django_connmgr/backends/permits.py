@@ -38,9 +38,6 @@ def permit_checkout(policy: str, alias: str) -> None:
 def _call_site() -> tuple[str, int]:
     """The innermost frame that is neither Django's nor ours."""
     frame = sys._getframe(1)
-    while frame.f_back is not None:
-        name = f"{frame.f_globals.get('__name__', '')}."
-        if not name.startswith(_INNER):
-            break
+    while frame.f_back and f"{frame.f_globals.get('__name__', '')}.".startswith(_INNER):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

@@ -61,17 +61,16 @@ def await_hangups(fds: Iterable[int], timeout: float) -> None:
     deadline = time.monotonic() + timeout
     for fd in fds:
         try:
-            while is_readable(fd, max(deadline - time.monotonic(), 0.0)):
-                if not os.read(fd, 4096):
-                    break
+            while is_readable(fd, deadline - time.monotonic()) and os.read(fd, 4096):
+                pass
         except OSError:
             pass  # Reset: the other end is gone too.
         finally:
             os.close(fd)
 
 
-def disown(fd: int, connection: object) -> None:
-    """In a forked child: put ``/dev/null`` in the place of an inherited socket.
+def disown(connection: object, fd: int = -1) -> None:
+    """In a forked child: put ``/dev/null`` in the place of an inherited socket, if there is one.
 
     The descriptor is shared with the parent, and so is the session with the server: a
     goodbye from here would end the parent's. The connection object is kept alive, so
@@ -79,15 +78,9 @@ def disown(fd: int, connection: object) -> None:
     changing when the process forked.
     """
     _inherited.append(connection)
-    if fd < 0:
-        return
-    null = os.open(os.devnull, os.O_RDWR)
-    try:
-        os.dup2(null, fd, inheritable=False)
-    finally:
-        os.close(null)
-
-
-def keep(connection: object) -> None:
-    """In a forked child: never finalise this."""
-    _inherited.append(connection)
+    if fd >= 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            os.dup2(null, fd, inheritable=False)
+        finally:
+            os.close(null)

@@ -52,7 +52,7 @@ class SQLiteDriver(PhysicalDriver):
 
     def disown(self, raw: sqlite3.Connection) -> None:
         # https://sqlite.org/howtocorrupt.html: a child must not even close it.
-        sockets.keep(raw)
+        sockets.disown(raw)
 
 
 class PooledSQLite(PooledWrapper):
@@ -61,9 +61,8 @@ class PooledSQLite(PooledWrapper):
     driver_class = SQLiteDriver
 
     def adjust_params(self, params: dict[str, Any], timeout: float) -> None:  # noqa: ARG002
-        params["factory"] = type(
-            "HoldingConnection", (HoldingConnection, params.get("factory", sqlite3.Connection)), {}
-        )
+        bases = (HoldingConnection, params.get("factory", sqlite3.Connection))
+        params["factory"] = type("HoldingConnection", bases, {})
 
     def can_be_pooled(self) -> bool:
         # An in-memory database ends with its connection.
