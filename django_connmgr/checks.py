@@ -11,34 +11,26 @@ from django.core import checks
 from django.db import connections
 
 from .backends.wrapper import PooledWrapper
-from .conf import PoolOptions, parse_pool_options
+from .conf import PoolOptions, Problem, parse_pool_options
 
-#: Which check a problem with the options is.
-_IDS = {"unknown": "connmgr.E001", "value": "connmgr.E002", "conflict": "connmgr.E003"}
+#: The checks of options, by the kind of problem that they find.
+_OPTION_CHECKS = {
+    "unknown": (checks.Error, "connmgr.E001"),
+    "value": (checks.Error, "connmgr.E002"),
+    "conflict": (checks.Error, "connmgr.E003"),
+    "ignored": (checks.Warning, "connmgr.W003"),
+}
 
 
 def check_pool_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """E001 unknown option, E002 wrong value, E003 options that contradict each other."""
-    return [
-        checks.Error(
-            f"DATABASES[{alias!r}]: {problem.message}", hint=problem.hint, id=_IDS[problem.kind]
-        )
-        for alias, settings in _pooled_aliases()
-        for problem in parse_pool_options(settings["OPTIONS"].get("pool", True))[1]
-        if problem.kind in _IDS
-    ]
-
-
-def check_ignored_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """W003: options of psycopg_pool, and so of Django's pool, that this pool does not need."""
-    return [
-        checks.Warning(
-            f"DATABASES[{alias!r}]: {problem.message}", hint=problem.hint, id="connmgr.W003"
-        )
-        for alias, settings in _pooled_aliases()
-        for problem in parse_pool_options(settings["OPTIONS"].get("pool", True))[1]
-        if problem.kind == "ignored"
-    ]
+    """E001 unknown option, E002 wrong value, E003 contradiction, W003 option without effect."""
+    messages: list[checks.CheckMessage] = []
+    for alias, settings in _pooled_aliases():
+        for problem in _parse(settings)[1]:
+            message, id_ = _OPTION_CHECKS[problem.kind]
+            text = f"DATABASES[{alias!r}]: {problem.message}"
+            messages.append(message(text, hint=problem.hint, id=id_))
+    return messages
 
 
 def check_max_age(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
@@ -46,13 +38,13 @@ def check_max_age(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     return [
         checks.Error(
             f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {settings['CONN_MAX_AGE']!r}; "
-            f"a pooled connection outlives requests anyway.",
+            "a pooled connection outlives requests anyway.",
             hint="Remove CONN_MAX_AGE, and set OPTIONS['pool']['max_lifetime'] or 'max_idle' "
             "to bound the life of connections.",
             id="connmgr.E004",
         )
         for alias, settings in _pooled_aliases()
-        if settings["CONN_MAX_AGE"] != 0 and _options(settings) is not None
+        if settings["CONN_MAX_AGE"] != 0 and _parse(settings)[0] is not None
     ]
 
 
@@ -61,7 +53,7 @@ def check_server_threads(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
     messages: list[checks.CheckMessage] = []
     for source, threads in _server_threads():
         for alias, settings in _pooled_aliases():
-            options = _options(settings)
+            options, _ = _parse(settings)
             if options is None or options.max_size is None or options.max_size >= threads:
                 continue
             messages.append(
@@ -77,7 +69,7 @@ def check_server_threads(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
     return messages
 
 
-IN_APP = (check_pool_options, check_ignored_options, check_max_age, check_server_threads)
+IN_APP = (check_pool_options, check_max_age, check_server_threads)
 
 
 def _pooled_aliases() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -87,8 +79,8 @@ def _pooled_aliases() -> Iterator[tuple[str, dict[str, Any]]]:
             yield alias, connections.settings[alias]
 
 
-def _options(settings: dict[str, Any]) -> PoolOptions | None:
-    return parse_pool_options(settings["OPTIONS"].get("pool", True))[0]
+def _parse(settings: dict[str, Any]) -> tuple[PoolOptions | None, list[Problem]]:
+    return parse_pool_options(settings["OPTIONS"].get("pool", True))
 
 
 def _server_threads() -> Iterator[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -29,13 +30,11 @@ class Limits:
     def resized(self, max_size: object, min_size: object | None) -> Self:
         """The same with other bounds; ``ValueError`` if these may not stand in the options."""
         try:
-            changed = replace(
-                self,
-                max_size=size_or_none(max_size),
-                min_size=self.min_size if min_size is None else whole_number(0)(min_size),
-            )
+            most = size_or_none(max_size)
+            least = self.min_size if min_size is None else whole_number(0)(min_size)
         except WrongValueError as expected:
             raise ValueError(f"resize() takes {expected}.") from None
+        changed = replace(self, max_size=most, min_size=least)
         for conflict in conflicts(changed):
             raise ValueError(f"{conflict.message} {conflict.hint}")
         return changed
@@ -49,16 +48,12 @@ def whole_number(least: int) -> Callable[[object], int]:
     """Makes a converter of numbers, and of strings that are numbers, from ``least`` on."""
 
     def convert(value: object) -> int:
-        problem = WrongValueError(f"a whole number, {least} or more")
-        if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise problem
-        try:
-            number = int(value)
-        except ValueError:
-            raise problem from None
-        if number < least:
-            raise problem
-        return number
+        if isinstance(value, (int, str)) and not isinstance(value, bool):
+            with suppress(ValueError):
+                number = int(value)
+                if number >= least:
+                    return number
+        raise WrongValueError(f"a whole number, {least} or more")
 
     return convert
 
@@ -82,7 +77,7 @@ class Conflict(NamedTuple):
 
 
 def conflicts(limits: Limits) -> Iterator[Conflict]:
-    """Whatever in ``limits`` contradicts something else in them."""
+    """What in ``limits`` contradicts something else in them."""
     if limits.max_size is not None and limits.min_size > limits.max_size:
         yield Conflict(
             frozenset({"min_size", "max_size"}),

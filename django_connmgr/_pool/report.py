@@ -17,19 +17,18 @@ MOST_LEASES = 5
 def describe_exhaustion(stats: PoolStats, leases: Sequence[LeaseRecord], waited: float) -> str:
     """The message of a ``PoolTimeout``."""
     idle = f"{stats.idle} idle ({stats.warm} warm)" if stats.warm else f"{stats.idle} idle"
-    lines = [
+    numbers = (
         f"No connection from pool {stats.name!r} within {waited:.1f} s: "
         f"size={stats.size} of max_size={stats.max_size} ({stats.connecting} connecting, "
         f"{idle}, {stats.leased} leased, {stats.maintenance} in maintenance), "
         f"{stats.waiting} others waiting, pool {stats.status}."
-    ]
-    if leases:
-        lines.append("Oldest holders:")
-        lines.extend(_describe_lease(lease) for lease in leases[:MOST_LEASES])
+    )
+    holders = [_describe_lease(lease) for lease in leases[:MOST_LEASES]]
+    if holders:
+        holders.insert(0, "Oldest holders:")
     if len(leases) > MOST_LEASES:
-        lines.append(f"  and {len(leases) - MOST_LEASES} more")
-    lines.append(_advice(stats))
-    return "\n".join(lines)
+        holders.append(f"  and {len(leases) - MOST_LEASES} more")
+    return "\n".join([numbers, *holders, _advice(stats)])
 
 
 def _describe_lease(lease: LeaseRecord) -> str:
@@ -61,13 +60,16 @@ def describe_leak(
     pool: str, owner: Owner | None, stack: traceback.StackSummary, held: float
 ) -> str:
     """What to log about a lease that was taken at ``stack``, ``held`` seconds ago."""
-    name = "shared by several" if owner is None else owner.name
     text = (
-        f"Pool {pool!r}: thread {name!r} has held a connection for {held:.1f} s.\n"
+        f"Pool {pool!r}: thread {name_of(owner)!r} has held a connection for {held:.1f} s.\n"
         f"It was leased here:\n{format_stack(stack)}"
     )
     now = stack_of(owner)
     return f"{text}\nThe thread is here now:\n{now}" if now else text
+
+
+def name_of(owner: Owner | None) -> str:
+    return "shared by several" if owner is None else owner.name
 
 
 def stack_here() -> traceback.StackSummary:

@@ -17,8 +17,5 @@ def install_loaded() -> None:
     for module in pkgutil.iter_modules(__path__):
         if module.name in sys.modules:
             integration = import_module(f"{__name__}.{module.name}")
-            getattr(integration, "install", _nothing_to_install)()
-
-
-def _nothing_to_install() -> None:
-    pass
+            if hasattr(integration, "install"):
+                integration.install()

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from celery import signals
@@ -54,17 +55,14 @@ def hook_worker(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
 
     if isinstance(vars(DjangoWorkerFixup).get("_db"), property):
         return
-    Task.__trace__ = property(_tracer_in_unit, _set_tracer)
-    DjangoWorkerFixup._db = property(lambda _: _without_pools, _keep_without_pools)
+    Task.__trace__ = property(lambda task: vars(task).get(_TRACER), _set_tracer)
+    # Celery sets the attribute once, to ``django.db``.
+    DjangoWorkerFixup._db = property(lambda _: _DB, lambda _, module: None)  # noqa: ARG005
     for name in _WORKERS_OWN:
         setattr(Request, name, _in_unit(getattr(Request, name)))
 
 
 _TRACER = "_connmgr_tracer"
-
-
-def _tracer_in_unit(task: Any) -> Any:
-    return vars(task).get(_TRACER)
 
 
 def _set_tracer(task: Any, tracer: Callable[..., Any] | None) -> None:
@@ -80,25 +78,13 @@ def _in_unit(method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-class _WithoutPools:
-    """What Celery takes for ``django.db``, with the connections that it is to look after."""
-
-    @property
-    def connections(self) -> _WithoutPools:
-        return self
-
-    def all(self, initialized_only: bool = True) -> list[BaseDatabaseWrapper]:  # noqa: ARG002
-        return [
-            wrapper for wrapper in connections.all(initialized_only=True) if not _is_pooled(wrapper)
-        ]
+def _without_pool(initialized_only: bool = True) -> list[BaseDatabaseWrapper]:  # noqa: ARG001
+    return [
+        wrapper
+        for wrapper in connections.all(initialized_only=True)
+        if getattr(wrapper, "connection_pool", None) is None
+    ]
 
 
-def _is_pooled(wrapper: Any) -> bool:
-    return hasattr(type(wrapper), "connection_pool") and wrapper.connection_pool is not None
-
-
-_without_pools = _WithoutPools()
-
-
-def _keep_without_pools(fixup: Any, module: Any) -> None:
-    """Celery sets the attribute once, to ``django.db``."""
+#: What Celery takes for ``django.db``, with the connections that it is to look after.
+_DB = SimpleNamespace(connections=SimpleNamespace(all=_without_pool))

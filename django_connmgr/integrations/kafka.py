@@ -22,7 +22,7 @@ class units:  # noqa: N801 - used like a function
     and any thread is released when it is done, by ``continue`` and ``break`` as well, and
     when it raises.
 
-    It is no iterator itself, so that nobody but the loop can hold a unit open.
+    It is no iterator itself, so that only the loop can hold a unit open.
     """
 
     def __init__(
@@ -40,14 +40,12 @@ class units:  # noqa: N801 - used like a function
 
     def __iter__(self) -> Iterator[Any]:
         while not self.until():
-            received = self._receive()
+            if self.size is None:
+                received = self.consumer.poll(self.timeout)
+            else:
+                received = self.consumer.consume(self.size, self.timeout)
             if received is None or received == []:  # A message without a value is false, too.
                 continue
             first = received if self.size is None else received[0]
             with unit_of_work(first.topic() or "kafka"):
                 yield received
-
-    def _receive(self) -> Any:
-        if self.size is None:
-            return self.consumer.poll(self.timeout)
-        return self.consumer.consume(self.size, self.timeout)

@@ -9,7 +9,8 @@ from contextvars import copy_context
 from threading import Thread as _Thread
 from typing import Any, ParamSpec, TypeVar
 
-from .thread import release_everything
+from .._pool.owner import here
+from .thread import release_all
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +29,8 @@ def _in_unit(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         finally:
-            release_everything()
+            if here.owner.held:
+                release_all()
 
     return run
 

@@ -23,4 +23,5 @@ class Command(BaseCommand):
             subcommand.add_arguments(subparser)
 
     def handle(self, *args: Any, **options: Any) -> str:  # noqa: ARG002
-        return SUBCOMMANDS[options["subcommand"]].run(options)
+        answer: str = SUBCOMMANDS[options["subcommand"]].run(options)
+        return answer
