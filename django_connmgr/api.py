@@ -19,8 +19,6 @@ from ._pool.pool import ConnectionPool
 from .block import Block
 from .units.thread import release, release_all
 
-#: For functions that act on the calling thread, which on a running event loop is not the one
-#: where the ORM leases.
 _ON_A_LOOP = (
     "{0}() acts on the connections of the thread that calls it, and an event loop's has none: "
     "the ORM works in another. {1}"
@@ -30,13 +28,11 @@ _ON_A_LOOP = (
 class with_connection(Block):  # noqa: N801 - used like a function, as ``contextlib.suppress``
     """Hold a connection for as long as a block or a function runs, and no longer.
 
-    Yields ``connections[using]``. Blocks nest, and the outermost gives back what it took:
-    a connection that was leased before the block stays leased after it. Nothing takes the
-    connection away inside. ``timeout`` (seconds) replaces the pool's for this checkout;
-    raises ``PoolTimeout`` when it is over. As Active Record's ``with_connection``.
-
-    ``async with`` and async functions hold the connection in the thread where the ORM of
-    that task runs, so use the ORM's async methods or ``sync_to_async`` inside.
+    Yields ``connections[using]``. Blocks nest, and the outermost gives back what it took: a
+    connection that was leased before the block stays leased after it. Nothing takes the connection
+    away inside. ``timeout`` (seconds) replaces the pool's for this checkout; raises ``PoolTimeout``
+    when it is over. As Active Record's ``with_connection``. ``async with`` and async functions hold
+    it where the ORM of that task runs: use the ORM's async methods or ``sync_to_async`` inside.
     """
 
     def __init__(self, using: str = DEFAULT_DB_ALIAS, *, timeout: float | None = None) -> None:
@@ -129,7 +125,7 @@ def release_connection(using: str = DEFAULT_DB_ALIAS) -> bool:
 
 @async_unsafe(_ON_A_LOOP.format("release_connections", "Use sync_to_async(release_connections)()."))
 def release_connections() -> int:
-    """``release_connection()`` for every alias that this thread has used; returns how many went.
+    """``release_connection()`` for each alias of this thread; returns how many went.
 
     An alias that fails is logged and does not keep the others.
     """
@@ -150,12 +146,6 @@ class released(Block):  # noqa: N801 - used like a function
 
     @async_unsafe(_ON_A_LOOP.format("released", "Use 'async with released():'."))
     def __enter__(self) -> None:
-        self._give_back()
-
-    async def __aenter__(self) -> None:
-        await sync_to_async(self._give_back)()
-
-    def _give_back(self) -> None:
         wrappers = connections.all(True) if self.using is None else [connections[self.using]]
         for wrapper in wrappers:
             if _has_transaction(wrapper):
@@ -168,8 +158,10 @@ class released(Block):  # noqa: N801 - used like a function
             if borrower is not None and not wrapper.in_atomic_block:
                 borrower.suspend()
 
-    def __exit__(self, *exc_info: object) -> None: ...
+    async def __aenter__(self) -> None:
+        await sync_to_async(self.__enter__)()
 
+    def __exit__(self, *exc_info: object) -> None: ...
     async def __aexit__(self, *exc_info: object) -> None: ...
 
 

@@ -25,8 +25,8 @@ _OPTION_CHECKS = {
 def check_pool_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """E001 unknown option, E002 wrong value, E003 contradiction, W003 option without effect."""
     messages: list[checks.CheckMessage] = []
-    for alias, settings in _pooled_aliases():
-        for problem in _parse(settings)[1]:
+    for alias, _, problems in _pooled_aliases():
+        for problem in problems:
             message, id_ = _OPTION_CHECKS[problem.kind]
             text = f"DATABASES[{alias!r}]: {problem.message}"
             messages.append(message(text, hint=problem.hint, id=id_))
@@ -35,25 +35,27 @@ def check_pool_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG
 
 def check_max_age(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """E004: ``CONN_MAX_AGE`` and a pool."""
-    return [
-        checks.Error(
-            f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {settings['CONN_MAX_AGE']!r}; "
-            "a pooled connection outlives requests anyway.",
-            hint="Remove CONN_MAX_AGE, and set OPTIONS['pool']['max_lifetime'] or 'max_idle' "
-            "to bound the life of connections.",
-            id="connmgr.E004",
-        )
-        for alias, settings in _pooled_aliases()
-        if settings["CONN_MAX_AGE"] != 0 and _parse(settings)[0] is not None
-    ]
+    messages: list[checks.CheckMessage] = []
+    for alias, options, _ in _pooled_aliases():
+        age = connections.settings[alias]["CONN_MAX_AGE"]
+        if age != 0 and options is not None:
+            text = (
+                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {age!r}; "
+                "a pooled connection outlives requests anyway."
+            )
+            hint = (
+                "Remove CONN_MAX_AGE, and set OPTIONS['pool']['max_lifetime'] or 'max_idle' "
+                "to bound the life of connections."
+            )
+            messages.append(checks.Error(text, hint=hint, id="connmgr.E004"))
+    return messages
 
 
 def check_server_threads(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """W002: more threads serve requests than there are connections for them."""
     messages: list[checks.CheckMessage] = []
     for source, threads in _server_threads():
-        for alias, settings in _pooled_aliases():
-            options, _ = _parse(settings)
+        for alias, options, _ in _pooled_aliases():
             if options is None or options.max_size is None or options.max_size >= threads:
                 continue
             messages.append(
@@ -72,15 +74,12 @@ def check_server_threads(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
 IN_APP = (check_pool_options, check_max_age, check_server_threads)
 
 
-def _pooled_aliases() -> Iterator[tuple[str, dict[str, Any]]]:
+def _pooled_aliases() -> Iterator[tuple[str, PoolOptions | None, list[Problem]]]:
     for alias in connections:
         wrapper = connections[alias]
         if isinstance(wrapper, PooledWrapper) and wrapper.can_be_pooled():
-            yield alias, connections.settings[alias]
-
-
-def _parse(settings: dict[str, Any]) -> tuple[PoolOptions | None, list[Problem]]:
-    return parse_pool_options(settings["OPTIONS"].get("pool", True))
+            pool = connections.settings[alias]["OPTIONS"].get("pool", True)
+            yield alias, *parse_pool_options(pool)
 
 
 def _server_threads() -> Iterator[tuple[str, int]]:

@@ -40,8 +40,7 @@ def parse_pool_options(
 ) -> tuple[PoolOptions | None, list[Problem]]:
     """Options from ``OPTIONS["pool"]``, ``None`` for "no pool", and all that is wrong with them.
 
-    Takes ``True``, a dict, or what a URL or an environment makes of them: ``"true"``,
-    ``"max_size=10,timeout=2.5"``, and strings for numbers, booleans and times (``"5m"``).
+    Takes ``True``, a dict, or strings of a URL or an environment: ``"max_size=10,timeout=5m"``.
     """
     try:
         given = _as_mapping(raw)

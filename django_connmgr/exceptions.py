@@ -3,8 +3,6 @@
 Code that already handles a database which cannot be reached handles these too.
 """
 
-from __future__ import annotations
-
 from django.db.utils import OperationalError
 
 from ._pool.errors import Errors

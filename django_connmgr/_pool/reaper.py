@@ -25,9 +25,7 @@ class Maintained(Protocol):
     def reap_interval(self) -> float: ...
 
     def maintain(self) -> None: ...
-
     def reap(self) -> None: ...
-
     def has_lost(self) -> bool: ...
 
 
@@ -113,15 +111,14 @@ class Reaper:
 
 
 def _start_thread(target: Any) -> threading.Thread | None:
-    # Its own empty context: the first request that uses a pool would otherwise lend the thread
-    # its context variables for ever, where threads inherit them (3.14).
+    # An empty context, or the first request that uses a pool would lend its own for ever (3.14).
     keywords: dict[str, Any] = {"context": Context()} if sys.version_info >= (3, 14) else {}
     thread = threading.Thread(target=target, name="django-connmgr-reaper", daemon=True, **keywords)
     try:
         thread.start()
     except RuntimeError:
-        # The interpreter is shutting down, or the machine is out of threads. Checkouts
-        # still take slots back from dead owners, so the pool works on without upkeep.
+        # The interpreter is shutting down, or the machine is out of threads. The pool works on
+        # without upkeep: checkouts still take slots back from dead owners.
         logger.warning("The upkeep thread could not be started.", exc_info=True)
         return None
     return thread

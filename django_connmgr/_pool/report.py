@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
+from traceback import StackSummary, walk_stack
 from types import FrameType
 
 from .owner import Owner
@@ -56,9 +56,7 @@ def _advice(stats: PoolStats) -> str:
     )
 
 
-def describe_leak(
-    pool: str, owner: Owner | None, stack: traceback.StackSummary, held: float
-) -> str:
+def describe_leak(pool: str, owner: Owner | None, stack: StackSummary, held: float) -> str:
     """What to log about a lease that was taken at ``stack``, ``held`` seconds ago."""
     text = (
         f"Pool {pool!r}: thread {name_of(owner)!r} has held a connection for {held:.1f} s.\n"
@@ -72,7 +70,7 @@ def name_of(owner: Owner | None) -> str:
     return "shared by several" if owner is None else owner.name
 
 
-def stack_here() -> traceback.StackSummary:
+def stack_here() -> StackSummary:
     """The caller's caller's stack, cheap to take: source lines are read when it is printed."""
     return _extract(sys._getframe(2))
 
@@ -83,10 +81,10 @@ def stack_of(owner: Owner | None) -> str:
     return "" if frame is None else format_stack(_extract(frame))
 
 
-def _extract(frame: FrameType | None) -> traceback.StackSummary:
-    return traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
+def _extract(frame: FrameType | None) -> StackSummary:
+    return StackSummary.extract(walk_stack(frame), lookup_lines=False)
 
 
-def format_stack(stack: traceback.StackSummary) -> str:
+def format_stack(stack: StackSummary) -> str:
     """Oldest call last, as it reads from where the thread is."""
     return "".join(reversed(stack.format())).rstrip()

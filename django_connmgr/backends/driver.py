@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import closing
 from typing import Any, ClassVar, TypeVar
 
 from .._pool.driver import ConnectionState
@@ -19,6 +20,8 @@ S = TypeVar("S")
 class PhysicalDriver:
     """The pool's driver interface over ``Physical``; subclasses know one database driver."""
 
+    #: The driver's own base class of errors.
+    error: ClassVar[type[Exception]]
     #: Attributes of the raw connection that its next borrower must find as they were at the start.
     #: To read one costs no round trip, nor does it to set one while idle.
     restored: ClassVar[tuple[str, ...]] = ()
@@ -51,10 +54,9 @@ class PhysicalDriver:
     def check(self, connection: Physical, timeout: float) -> bool:
         if not self.ping(connection.raw, timeout):
             return False
-        if self.options.check is None:
-            return True
         try:
-            self.options.check(connection.raw)
+            if self.options.check is not None:
+                self.options.check(connection.raw)
         except Exception:
             logger.warning("The pool option 'check' refused a connection.", exc_info=True)
             return False
@@ -93,12 +95,8 @@ class PhysicalDriver:
             self.options.configure(raw)
         if all(isinstance(value, Hashable) for value in wrapper_state.values()):
             wrapper_state = self._share("wrapper_state", wrapper_state)
-        return Physical(
-            raw,
-            wrapper_state,
-            self._share("baseline", {name: getattr(raw, name) for name in self.restored}),
-            self._share("session", self.session_of(raw)),
-        )
+        baseline = self._share("baseline", {name: getattr(raw, name) for name in self.restored})
+        return Physical(raw, wrapper_state, baseline, self._share("session", self.session_of(raw)))
 
     def _share(self, what: str, value: S) -> S:
         """``value``, or its equal that the connection before had: one object for all that agree."""
@@ -113,8 +111,13 @@ class PhysicalDriver:
     def watch_raw(self, raw: Any) -> Callable[[], object]:
         raise NotImplementedError
 
-    def ping(self, raw: Any, timeout: float) -> bool:
-        raise NotImplementedError
+    def ping(self, raw: Any, timeout: float) -> bool:  # noqa: ARG002 - for those that know one
+        try:
+            with closing(raw.cursor()) as cursor:
+                cursor.execute("SELECT 1")
+        except self.error:
+            return False
+        return True
 
     def pid_of(self, raw: Any) -> int | None:  # noqa: ARG002 - for subclasses
         return None

@@ -25,8 +25,7 @@ class Opening:
 def open_physical(wrapper: Any, connect: Callable[[], None], timeout: float) -> Physical:
     """Open a physical connection with ``connect()``, the wrapped engine's own.
 
-    For the pool: the wrapper itself is left without one, whatever happens. What the
-    wrapped engine does meanwhile, it does on a connection that is not leased yet.
+    For the pool: the wrapper itself is left without one, whatever happens.
     """
     borrower = wrapper.borrower
     driver: Any = wrapper.connection_pool.driver
@@ -36,7 +35,9 @@ def open_physical(wrapper: Any, connect: Callable[[], None], timeout: float) -> 
     try:
         connect()
         left = type(wrapper).left_by_connect
-        left.update(name for name in set(vars(wrapper)) - before if not _is_cache(wrapper, name))
+        for name in set(vars(wrapper)) - before:
+            if not isinstance(getattr(type(wrapper), name, None), cached_property):
+                left.add(name)
         state = {name: value for name, value in vars(wrapper).items() if name in left}
         physical: Physical = driver.prepare(wrapper.connection, state)
         physical.is_customised = opening.has_session_state
@@ -69,7 +70,3 @@ def open_apart(
         else:
             connections[alias] = previous
     return physical
-
-
-def _is_cache(wrapper: Any, name: str) -> bool:
-    return isinstance(getattr(type(wrapper), name, None), cached_property)

@@ -12,8 +12,7 @@ class Physical:
     """What a slot holds: the real driver connection, and the state it was opened with."""
 
     raw: Any
-    #: Attributes that opening it left on the wrapper, such as ``isolation_level``: they
-    #: are laid on every wrapper that leases it.
+    #: Attributes that opening it left on the wrapper: every wrapper that leases it gets them.
     wrapper_state: Mapping[str, Any]
     #: Attributes of the driver's connection right after it was opened, by name.
     baseline: Mapping[str, Any]

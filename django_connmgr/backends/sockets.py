@@ -55,8 +55,7 @@ def _watch_maker() -> Callable[[int, int], Callable[[], int]]:
 def await_hangups(fds: Iterable[int], timeout: float) -> None:
     """Wait until the other ends have hung up, all within ``timeout`` seconds; close ``fds``.
 
-    They are duplicates of sockets that the driver closed after saying goodbye, so all
-    that can still arrive is the end.
+    They are duplicates of sockets that the driver closed after saying goodbye.
     """
     deadline = time.monotonic() + timeout
     for fd in fds:
@@ -72,10 +71,9 @@ def await_hangups(fds: Iterable[int], timeout: float) -> None:
 def disown(connection: object, fd: int = -1) -> None:
     """In a forked child: put ``/dev/null`` in the place of an inherited socket, if there is one.
 
-    The descriptor is shared with the parent, and so is the session with the server: a
-    goodbye from here would end the parent's. The connection object is kept alive, so
-    that no finaliser runs on a structure that a thread of the parent may have been
-    changing when the process forked.
+    The descriptor is shared with the parent, and so is the session with the server: a goodbye from
+    here would end the parent's. The connection object is kept alive, so that no finaliser runs on a
+    structure that a thread of the parent may have been changing when the process forked.
     """
     _inherited.append(connection)
     if fd >= 0:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# A statement that starts like this changes the session, unless it says LOCAL: the first of
-# the text or one after a semicolon, perhaps after comments.
+# A statement that starts like this changes the session, unless it says LOCAL.
 _STARTS = re.compile(
     r"(?:\A|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*"
     r"(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|LISTEN\b|UNLISTEN\b|PREPARE\b"
@@ -22,13 +21,11 @@ _ANYWHERE = re.compile(
     r"|\bINTO\s+(?:LOCAL\s+)?TEMP(?:ORARY)?\b|\bCREATE\b.*\bpg_temp\s*\.",
     re.IGNORECASE | re.DOTALL,
 )
-#: Statements differ by their parameters only, which are not in the text, so a program has
-#: few; longer ones (bulk inserts) are not worth remembering.
+#: Statements that were found to leave nothing behind. Parameters are not in the text, so a
+#: program has few; longer ones (bulk inserts) are not worth remembering.
+harmless: set[Any] = set()
 _REMEMBERED = 2048
 _LONGEST = 4096
-
-#: Statements that were found to leave nothing behind.
-harmless: set[Any] = set()
 
 
 def touches_session(sql: Any) -> bool:

@@ -1,22 +1,19 @@
 """Celery: every task that a worker runs is one unit of work.
 
-The tracer is what a worker calls for a task, in every kind of pool. It sends
-``task_prerun`` first and ``task_postrun`` last, and in between it runs the task, its
-handlers (``on_success()``, ``after_return()``, ...), and what they call in place. So the
-unit is put around the tracer, and whatever any of them leases goes back when it ends,
-however it ends. ``apply()`` and ``task_always_eager`` build a tracer of their own for each
-call: a task in place is a part of its caller's unit, and of its transaction.
+The tracer is what a worker calls for a task, in every kind of pool. It sends ``task_prerun`` first
+and ``task_postrun`` last, and in between it runs the task, its handlers (``on_success()``, ...),
+and what they call in place. So the unit is put around the tracer. ``apply()`` and
+``task_always_eager`` build a tracer of their own for each call: a task in place is a part of its
+caller's unit, and of its transaction.
 
-What a worker does itself for a task that it revoked, or whose process it lost or killed
-for its time limit, is a unit too.
+What a worker does itself for a task that it revoked, or whose process it lost or killed for its
+time limit, is a unit too.
 
-Celery's own support for Django closes connections around every task. In a prefork worker
-it also closes the pool, where ``OPTIONS["pool"]`` is set: that is how it keeps forked
-children from using their parent's sockets, and it costs two reconnects for each task. Our
-pools start empty in a forked child and are given their connections back by the unit, so
-there is nothing left for it to do: it does not get to see our connections. It goes on as
-before with those of every other engine. ``close_pool()`` itself keeps its meaning, because
-test runners need it.
+Celery's own support for Django closes connections around every task. In a prefork worker it also
+closes the pool, where ``OPTIONS["pool"]`` is set: that is how it keeps forked children from using
+their parent's sockets, and it costs two reconnects for each task. Our pools start empty in a forked
+child and are given their connections back by the unit, so it does not get to see our connections,
+but those of every other engine. ``close_pool()`` keeps its meaning: test runners need it.
 """
 
 from __future__ import annotations
@@ -39,9 +36,8 @@ _WORKERS_OWN = ("on_failure", "on_timeout", "_announce_revoked", "_announce_canc
 def install() -> None:
     """Make the tasks of the workers that start in this process units of work. Idempotent.
 
-    Called when Django is set up, if Celery is loaded by then, as it is in every
-    ``celery worker``. Call it before you start a worker in a process that loads Celery
-    later.
+    Called when Django is set up, if Celery is loaded by then, as in every ``celery worker``. Call
+    it before you start a worker in a process that loads Celery later.
     """
     # Later, because only a worker needs the modules that are hooked.
     signals.worker_init.connect(hook_worker, weak=False, dispatch_uid="django_connmgr")

@@ -22,12 +22,9 @@ def _in_unit(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        # A copy for each call: a context cannot be entered twice at once.
-        return context.copy().run(run_and_release, *args, **kwargs)
-
-    def run_and_release(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            # A copy for each call: a context cannot be entered twice at once.
+            return context.copy().run(function, *args, **kwargs)
         finally:
             if here.owner.held:
                 release_all()

@@ -1,8 +1,4 @@
-"""Requests are units of work, by Django's signals.
-
-Signals, not a middleware, because they are sent for every request, also for one that no
-middleware sees, by WSGI and ASGI handlers alike.
-"""
+"""Requests are units of work, by Django's signals: those come for requests no middleware sees."""
 
 from __future__ import annotations
 

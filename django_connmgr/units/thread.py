@@ -33,8 +33,8 @@ def release(wrapper: BaseDatabaseWrapper) -> bool:
 def release_all(unit: Unit | None = None) -> int:
     """``release()`` for every alias that this thread has used; returns how many went.
 
-    With ``unit``, only what was leased in it. An alias that fails is logged and does not keep
-    the others. Where a thread is likely to have nothing, ``here.owner.held`` is cheaper to ask.
+    With ``unit``, only what was leased in it. An alias that fails is logged and does not keep the
+    others. Callers whose thread mostly has nothing look at ``here.owner.held`` first.
     """
     released = 0
     for wrapper in connections.all(initialized_only=True):

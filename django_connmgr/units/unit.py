@@ -11,10 +11,10 @@ from .._pool.scope import OVER, Scope
 class Unit:
     """What leases are released with. One object, shared by all who work on the unit.
 
-    The current unit is a context variable, so threads and tasks that are started with a
-    copy of the context (``sync_to_async``, ``asyncio.to_thread``, child tasks, our
-    executors) lease for the same unit. The pools know its ``scope`` only: so a unit that is
-    never ended, as of a request that a server cancels, is collected, and gives up its leases then.
+    The current unit is a context variable, so threads and tasks that are started with a copy of
+    the context (``sync_to_async``, child tasks, our executors) lease for the same unit. The pools
+    know its ``scope`` only: so a unit that never ends, as of a request that a server cancels, is
+    collected, and gives up its leases then.
     """
 
     __slots__ = ("__weakref__", "is_request", "parent", "scope")

@@ -55,9 +55,8 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
 
     async def __aexit__(self, *exc_info: object) -> None:
         unit = self._leave()
-        # The end of a unit talks to databases, so not on the event loop; and what the ORM
-        # leased in this task is the thread's that serves it. A task that is cancelled once
-        # more meanwhile does not keep the unit from ending.
+        # The end of a unit talks to databases, so not on the event loop, but in the thread where
+        # the ORM of this task leases. A second cancellation does not keep the unit from ending.
         await asyncio.shield(sync_to_async(finish)(unit))
 
     def _around(self, function: Callable[..., Any]) -> Callable[[], unit_of_work]:

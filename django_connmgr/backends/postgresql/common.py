@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from ..._pool.driver import ConnectionState
 from .. import sockets
@@ -30,9 +30,6 @@ _STATES = {
 
 
 class PostgreSQLDriver(PhysicalDriver):
-    #: The driver's own base class of errors.
-    error: ClassVar[type[Exception]]
-
     def watch_raw(self, raw: Any) -> Callable[[], object]:
         return sockets.watch(raw.fileno())
 

@@ -10,18 +10,14 @@ from .common import PostgreSQLDriver
 
 
 class Psycopg2Driver(PostgreSQLDriver):
+    """It waits inside libpq: ``ping()`` is out of reach of any timeout but TCP's own.
+
+    Which are ``tcp_user_timeout`` and ``keepalives_idle`` in OPTIONS.
+    """
+
     error = psycopg2.Error
     restored = ("autocommit", "isolation_level", "readonly", "deferrable", "cursor_factory")
     pictured = (*restored, "closed", "info.transaction_status")
-
-    def ping(self, raw: Any, timeout: float) -> bool:  # noqa: ARG002 - see below
-        # psycopg 2 waits inside libpq, out of reach of any timeout but TCP's own
-        # (``tcp_user_timeout`` and ``keepalives_idle`` in OPTIONS).
-        try:
-            self.execute(raw, "SELECT 1")
-        except psycopg2.Error:
-            return False
-        return True
 
     def execute(self, raw: Any, sql: str, params: tuple[str, ...] | None = None) -> None:
         with raw.cursor() as cursor:

@@ -25,18 +25,12 @@ class HoldingConnection:
 class SQLiteDriver(PhysicalDriver):
     """A file has no other end: it neither hangs up nor answers. But code may close it."""
 
+    error = sqlite3.Error
     restored = ("isolation_level", "row_factory", "text_factory")
     pictured = (*restored, "in_transaction")
 
     def watch_raw(self, raw: sqlite3.Connection) -> Callable[[], object]:
         return lambda: self.state_of(raw) is ConnectionState.UNUSABLE
-
-    def ping(self, raw: sqlite3.Connection, timeout: float) -> bool:  # noqa: ARG002
-        try:
-            raw.execute("SELECT 1")
-        except sqlite3.Error:
-            return False
-        return True
 
     def state_of(self, raw: sqlite3.Connection) -> ConnectionState:
         try:
