@@ -33,20 +33,18 @@ def touches_session(sql: Any) -> bool:
 
     True, to be safe, for what is composed and cannot be read here without a connection.
     """
-    if isinstance(sql, str):
-        found = _look(sql[:_LONGEST])
-        if not found and len(sql) <= _LONGEST:
-            if len(harmless) >= _REMEMBERED:
-                harmless.clear()
-            harmless.add(sql)
-        return found
-    if isinstance(sql, bytes):
-        return _look(sql[:_LONGEST].decode("latin-1"))
     try:
-        return _look(sql.as_string(None))
+        if isinstance(sql, str):
+            text = sql[:_LONGEST]
+        elif isinstance(sql, bytes):
+            text = sql[:_LONGEST].decode("latin-1")
+        else:
+            text = sql.as_string(None)
+        found = _STARTS.search(text) is not None or _ANYWHERE.search(text) is not None
     except Exception:
         return True
-
-
-def _look(sql: str) -> bool:
-    return _STARTS.search(sql) is not None or _ANYWHERE.search(sql) is not None
+    if not found and isinstance(sql, str) and len(sql) <= _LONGEST:
+        if len(harmless) >= _REMEMBERED:
+            harmless.clear()
+        harmless.add(sql)
+    return found
