@@ -117,8 +117,8 @@ def lease_connection(using: str = DEFAULT_DB_ALIAS) -> BaseDatabaseWrapper:
 def release_connection(using: str = DEFAULT_DB_ALIAS) -> bool:
     """Give this thread's connection back; true if there was one and it went.
 
-    Does nothing inside ``atomic`` or a ``with_connection()`` block. What autocommit being off
-    left uncommitted is rolled back, as at the end of a request.
+    Does nothing inside ``atomic`` or a ``with_connection()`` block. What autocommit being off left
+    uncommitted is rolled back.
     """
     return release(connections[using])
 

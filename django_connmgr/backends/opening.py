@@ -23,10 +23,7 @@ class Opening:
 
 
 def open_physical(wrapper: Any, connect: Callable[[], None], timeout: float) -> Physical:
-    """Open a physical connection with ``connect()``, the wrapped engine's own.
-
-    For the pool: the wrapper itself is left without one, whatever happens.
-    """
+    """Open one with ``connect()``, the wrapped engine's own; the wrapper is left without one."""
     borrower = wrapper.borrower
     driver: Any = wrapper.connection_pool.driver
     before = set(vars(wrapper))

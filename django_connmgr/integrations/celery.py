@@ -51,18 +51,15 @@ def hook_worker(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
 
     if isinstance(vars(DjangoWorkerFixup).get("_db"), property):
         return
-    Task.__trace__ = property(lambda task: vars(task).get(_TRACER), _set_tracer)
+    Task.__trace__ = property(lambda task: vars(task).get("_connmgr_tracer"), _set_tracer)
     # Celery sets the attribute once, to ``django.db``.
     DjangoWorkerFixup._db = property(lambda _: _DB, lambda _, module: None)  # noqa: ARG005
     for name in _WORKERS_OWN:
         setattr(Request, name, _in_unit(getattr(Request, name)))
 
 
-_TRACER = "_connmgr_tracer"
-
-
 def _set_tracer(task: Any, tracer: Callable[..., Any] | None) -> None:
-    vars(task)[_TRACER] = tracer and unit_of_work(task.name)(tracer)
+    vars(task)["_connmgr_tracer"] = tracer and unit_of_work(task.name)(tracer)
 
 
 def _in_unit(method: Callable[..., Any]) -> Callable[..., Any]:

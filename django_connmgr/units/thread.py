@@ -16,8 +16,7 @@ logger = logging.getLogger("django_connmgr.connections")
 
 
 class _Past(threading.local):
-    """The calling thread's: whether a unit of work has begun on it."""
-
+    #: Whether a unit of work has begun on the calling thread.
     has_worked = False
 
 

@@ -11,8 +11,7 @@ from .. import sockets
 from ..driver import PhysicalDriver
 from ..physical import Physical
 
-#: How long to wait for a server process to end after a goodbye, in seconds. It takes one
-#: or two milliseconds; until then the server counts the connection as open.
+#: Seconds to wait for a server process to end after a goodbye: it takes one or two milliseconds.
 GOODBYE = 0.1
 
 #: SQLSTATE too_many_connections.
@@ -41,8 +40,8 @@ class PostgreSQLDriver(PhysicalDriver):
         return {"TimeZone": raw.info.parameter_status("TimeZone")}
 
     def reset_session(self, connection: Physical) -> bool:
-        # DISCARD ALL, because RESET ALL leaves the role, locks, temporary tables and more.
-        # It is never prepared, or it would discard itself, and never in a transaction.
+        # DISCARD ALL, because RESET ALL leaves the role, locks, temporary tables and more. It is
+        # never prepared, or it would discard itself, and never in a transaction.
         raw = connection.raw
         autocommit, raw.autocommit = raw.autocommit, True
         try:

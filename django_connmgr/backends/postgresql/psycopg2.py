@@ -10,10 +10,8 @@ from .common import PostgreSQLDriver
 
 
 class Psycopg2Driver(PostgreSQLDriver):
-    """It waits inside libpq: ``ping()`` is out of reach of any timeout but TCP's own.
-
-    Which are ``tcp_user_timeout`` and ``keepalives_idle`` in OPTIONS.
-    """
+    # It waits inside libpq: ``ping()`` is out of reach of any timeout but TCP's own
+    # (``tcp_user_timeout`` and ``keepalives_idle`` in OPTIONS).
 
     error = psycopg2.Error
     restored = ("autocommit", "isolation_level", "readonly", "deferrable", "cursor_factory")
