@@ -1,7 +1,5 @@
 """The Django application. All that it does at start-up is in ``ready()``."""
 
-from __future__ import annotations
-
 from django.apps import AppConfig
 from django.core.checks import register
 

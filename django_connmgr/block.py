@@ -1,7 +1,5 @@
 """Blocks that are context managers and decorators, sync and async."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """System checks. ``docs/checks.md`` explains each of them."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

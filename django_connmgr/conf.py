@@ -1,7 +1,5 @@
 """``OPTIONS["pool"]``: what may stand there, and its one parser."""
 
-from __future__ import annotations
-
 import difflib
 import math
 import re

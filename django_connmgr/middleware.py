@@ -1,7 +1,5 @@
 """Middleware, for those who want a unit of work to begin and end in the middleware chain."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The pools of this process: made once, closed at exit, emptied in a forked child."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple

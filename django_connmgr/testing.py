@@ -1,7 +1,5 @@
 """For tests of the pool and of code on top of it: a driver without a server, and a clock."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

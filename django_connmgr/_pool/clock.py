@@ -1,7 +1,5 @@
 """Time and sleep, as the pool sees them: one clock to read, one bell to wait for."""
 
-from __future__ import annotations
-
 import threading
 import time
 from typing import Protocol

@@ -1,7 +1,5 @@
 """What the pool asks of a database driver, and nothing else."""
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar

@@ -1,7 +1,5 @@
 """Spreads expiry over time, so that connections opened together do not end together."""
 
-from __future__ import annotations
-
 import itertools
 import random
 

@@ -1,7 +1,5 @@
 """What a pool may do, how much of it, and for how long."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Who may hold leases: a thread, or a greenlet where gevent has patched ``threading``."""
 
-from __future__ import annotations
-
 import threading
 import weakref
 from typing import Any

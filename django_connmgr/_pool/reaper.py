@@ -1,7 +1,5 @@
 """The one background thread of a process, for all its pools."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading

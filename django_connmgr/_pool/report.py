@@ -1,7 +1,5 @@
 """Words for an exhausted pool and for a long lease: numbers, owners, and what to do."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from traceback import StackSummary, walk_stack

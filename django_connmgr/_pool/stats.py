@@ -1,7 +1,5 @@
 """What a pool says about itself: its numbers, and who has what."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

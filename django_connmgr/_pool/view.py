@@ -1,7 +1,5 @@
 """What a pool shows of itself. Looking changes nothing."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from traceback import StackSummary

@@ -1,7 +1,5 @@
 """The pool's view of a database driver: what all drivers have in common."""
 
-from __future__ import annotations
-
 import logging
 import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping

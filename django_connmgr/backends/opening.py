@@ -1,7 +1,5 @@
 """Opening physical connections, the wrapped engine's own way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """``permanent_checkout``: what happens when code leases outside a unit of work or a block."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 

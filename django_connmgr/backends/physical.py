@@ -1,7 +1,5 @@
 """A physical connection, with what the pool must remember beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

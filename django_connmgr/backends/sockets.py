@@ -1,7 +1,5 @@
 """What engines do with the socket under a connection, behind the driver's back."""
 
-from __future__ import annotations
-
 import functools
 import os
 import select

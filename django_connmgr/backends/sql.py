@@ -1,7 +1,5 @@
 """Which statements leave something behind in the session of the server."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

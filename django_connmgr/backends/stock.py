@@ -1,7 +1,5 @@
 """The wrapper of Django's that ours are mixed in before, as type checkers should see it."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper

@@ -16,8 +16,6 @@ child and are given their connections back by the unit, so it does not get to se
 but those of every other engine. ``close_pool()`` keeps its meaning: test runners need it.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -3,8 +3,6 @@
 For confluent-kafka, which is not imported here: its ``poll()`` or ``consume()`` is all it takes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Management commands are units of work, from the command line or by ``call_command()``."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar

@@ -1,7 +1,5 @@
 """The unit of work that the calling code belongs to."""
 
-from __future__ import annotations
-
 from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 

@@ -1,7 +1,5 @@
 """Threads and executors that belong to the unit of work of their callers."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from concurrent import futures

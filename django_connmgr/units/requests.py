@@ -1,7 +1,5 @@
 """Requests are units of work, by Django's signals: those come for requests no middleware sees."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

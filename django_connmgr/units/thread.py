@@ -1,7 +1,5 @@
 """What the calling thread has leased, on every alias."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from typing import Any

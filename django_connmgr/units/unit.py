@@ -1,7 +1,5 @@
 """A unit of work: a request, a task, a message. Leases belong to the unit that took them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Self
 

@@ -1,7 +1,5 @@
 """What both drivers for PostgreSQL share."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """How a psycopg 2 connection is looked at, checked and cancelled."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import psycopg2

@@ -1,7 +1,5 @@
 """How a psycopg 3 connection is looked at, checked and cancelled."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """``ENGINE = "django_connmgr.backends.sqlite3"``."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Show the pools of this process, which has just begun: what is configured."""
 
-from __future__ import annotations
-
 import json
 from argparse import ArgumentParser
 from typing import Any
