@@ -56,16 +56,16 @@ def check_server_threads(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
         for alias, options, _ in _pooled_aliases():
             if options is None or options.max_size is None or options.max_size >= threads:
                 continue
-            messages.append(
-                checks.Warning(
-                    f"{source} starts {threads} threads in each process, and the pool of "
-                    f"{alias!r} has max_size={options.max_size}: threads may have to wait "
-                    f"for each other's connections.",
-                    hint=f"Set OPTIONS['pool']['max_size'] to {threads} or more, or hold "
-                    "connections only in with_connection() blocks.",
-                    id="connmgr.W002",
-                )
+            text = (
+                f"{source} starts {threads} threads in each process, and the pool of {alias!r} has "
+                f"max_size={options.max_size}: threads may have to wait for each other's "
+                "connections."
             )
+            hint = (
+                f"Set OPTIONS['pool']['max_size'] to {threads} or more, or hold connections only "
+                "in with_connection() blocks."
+            )
+            messages.append(checks.Warning(text, hint=hint, id="connmgr.W002"))
     return messages
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class Limits:
         except WrongValueError as expected:
             raise ValueError(f"resize() takes {expected}.") from None
         changed = replace(self, max_size=most, min_size=least)
-        for conflict in conflicts(changed):
-            raise ValueError(f"{conflict.message} {conflict.hint}")
+        for _, message, hint in conflicts(changed):
+            raise ValueError(f"{message} {hint}")
         return changed
 
 
@@ -66,27 +66,16 @@ def size_or_none(value: object) -> int | None:
         raise WrongValueError(f"{wrong}, or None for no limit") from None
 
 
-class Conflict(NamedTuple):
+def conflicts(limits: Limits) -> Iterator[tuple[set[str], str, str]]:
     """Options that contradict each other: which, how, and what to do about it."""
-
-    options: frozenset[str]
-    message: str
-    hint: str
-
-
-def conflicts(limits: Limits) -> Iterator[Conflict]:
-    """What in ``limits`` contradicts something else in them."""
-    if limits.max_size is not None and limits.min_size > limits.max_size:
-        yield Conflict(
-            frozenset({"min_size", "max_size"}),
-            f"Pool option 'min_size' ({limits.min_size}) is larger than 'max_size' "
-            f"({limits.max_size}).",
-            "Lower min_size or raise max_size.",
-        )
+    least, most = limits.min_size, limits.max_size
+    if most is not None and least > most:
+        message = f"Pool option 'min_size' ({least}) is larger than 'max_size' ({most})."
+        yield {"min_size", "max_size"}, message, "Lower min_size or raise max_size."
     for option in ("min_size", "keepalive", "leak_threshold"):
         if getattr(limits, option) and not limits.reap_interval:
-            yield Conflict(
-                frozenset({option, "reap_interval"}),
+            yield (
+                {option, "reap_interval"},
                 f"Pool option {option!r} needs the background thread, and 'reap_interval' is 0.",
                 f"Remove {option!r}, or set reap_interval to a number of seconds above 0.",
             )

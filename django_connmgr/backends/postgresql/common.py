@@ -12,8 +12,6 @@ from ..physical import Physical
 #: Seconds to wait for a server process to end after a goodbye: it takes one or two milliseconds.
 GOODBYE = 0.1
 
-#: SQLSTATE too_many_connections.
-TOO_MANY_CONNECTIONS = "53300"
 #: libpq does not hand out the SQLSTATE of a refused connection, so its words must serve.
 _REFUSALS = ("too many clients", "too many connections", "remaining connection slots")
 
@@ -79,7 +77,7 @@ class PostgreSQLDriver(PhysicalDriver):
     def is_overloaded(self, error: Exception) -> bool:
         sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
         if sqlstate is not None:
-            return bool(sqlstate == TOO_MANY_CONNECTIONS)
+            return bool(sqlstate == "53300")  # too_many_connections
         message = str(error)
         return any(words in message for words in _REFUSALS)
 
