@@ -32,9 +32,8 @@ def watch(fd: int) -> Callable[[], object]:
 def _watch_maker() -> Callable[[int, int], Callable[[], int]]:
     """Calls of the system's ``poll()``, each for one descriptor and for certain events.
 
-    Python's own lets go of the GIL, also where it is told to wait for nothing. In a process with
-    busy threads the caller has to wait then until it gets the GIL back, for a call that takes
-    half a microsecond; so this one keeps it.
+    Python's own lets go of the GIL, also where it is told to wait for nothing. Among busy threads
+    the caller then waits to get it back, for a call of half a microsecond; so this one keeps it.
     """
     import ctypes  # psycopg imports it too; other drivers need neither.
 

@@ -40,7 +40,6 @@ class Unit:
         return self.scope.state is OVER
 
     def end(self) -> int:
-        """As ``Scope.end()``."""
         return self.scope.end()
 
     def __del__(self) -> None:

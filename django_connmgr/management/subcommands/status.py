@@ -7,10 +7,9 @@ from typing import Any
 from ..._pool.stats import PoolStats
 from ...api import pools
 
-_NOTE = (
-    "The pools of this command's own process, which has just begun.\n"
-    "Inside a server or a worker, ask django_connmgr.pools[alias].stats()."
-)
+_NOTE = """\
+The pools of this command's own process, which has just begun.
+Inside a server or a worker, ask django_connmgr.pools[alias].stats()."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
