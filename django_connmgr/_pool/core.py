@@ -46,14 +46,14 @@ class Core(Generic[C]):
         """Call a method of the state with the lock, and the time; then do what was decided."""
         with self.lock:
             result = decide(*args, self.now())
-            decision, self.state.decision = self.state.decision, None
+            decision = self.state.take_decision_locked()
         self.act(decision)
         return result
 
     def catch_up(self) -> None:
         """Do what was decided, and has not been done."""
         with self.lock:
-            decision, self.state.decision = self.state.decision, None
+            decision = self.state.take_decision_locked()
         self.act(decision)
 
     def act(self, decision: Decision[C] | None) -> None:
@@ -70,14 +70,15 @@ class Core(Generic[C]):
             decision = self._close(decision.close) if decision.close else None
 
     def _close(self, closing: dict[Lease[C], CloseReason]) -> Decision[C] | None:
-        # A lease may have been taken back meanwhile, by a thread that found it lost. If this is interrupted, some may be open still. So their places stay taken: the leases'
-        # finalisers report them, and the next who gets one looks what is left of it.
+        # A lease may have been taken back meanwhile, by a thread that found it lost. If this is
+        # interrupted, some may be open still. So their places stay taken: the leases' finalisers
+        # report them, and the next who gets one looks what is left of it.
         held = [lease for lease in closing if lease.is_held()]
         self.connector.close([lease.held_slot() for lease in held])
         with self.lock:
             for lease in held:
                 self.state.remove_locked(lease, closing[lease], self.now())
-            decision, self.state.decision = self.state.decision, None
+            decision = self.state.take_decision_locked()
         self.leave_if_closed()
         return decision
 

@@ -117,7 +117,7 @@ class ConnectionPool(Generic[C]):
             while not waiter.is_out:
                 looked = core.now()
                 core.run(state.look_again_locked, waiter)
-                if waiter.is_out or looked >= waiter.deadline:
+                if waiter.is_out or looked >= waiter.deadline:  # type: ignore[redundant-expr]
                     break
                 # From the last look on, or a moment that passed since would be forgotten.
                 until = min(looked + state.pause_of(waiter, looked), waiter.deadline)
@@ -183,14 +183,18 @@ class ConnectionPool(Generic[C]):
         if not lease.is_held():
             return False
         slot = lease.held_slot()
-        if not self.rest(lease, is_warm) and lease.is_held() and self._clean(lease, slot):
-            following = self._core.run(self._state.release_locked, lease, is_warm)
-            if following.__class__ is Waiter:
+        warm = slot if is_warm else None
+        if not self.rest(lease, warm) and lease.is_held() and self._clean(lease, slot):
+            with self._lock:
+                following = self._state.release_locked(lease, warm, self._now())
+            if isinstance(following, Waiter):
                 following.ring()
+            else:
+                self._core.act(following)
         return True
 
-    def rest(self, lease: Lease[C], is_warm: bool) -> bool:
-        """Release a lease if its connection is clean.
+    def rest(self, lease: Lease[C], warm: Slot[C] | None) -> bool:
+        """Release a lease if its connection is clean; its slot stays warm if it is given.
 
         True if the connection lies in the pool now; false if another owner has it, if it is
         closed, or if it is not clean: then the lease has it still.
@@ -202,13 +206,13 @@ class ConnectionPool(Generic[C]):
         except Exception:
             return False  # It was closed by its user, or the lease is over.
         with self._lock:
-            following = self._state.release_locked(lease, is_warm, self._now())
+            following = self._state.release_locked(lease, warm, self._now())
         if following is None:
             return True
-        if following.__class__ is Waiter:
+        if isinstance(following, Waiter):
             following.ring()
         else:
-            self._core.catch_up()
+            self._core.act(following)
         return False
 
     def _clean(self, lease: Lease[C], slot: Slot[C]) -> bool:

@@ -62,7 +62,17 @@ class Slot(Generic[C]):
 
     __slots__ = (
         *("backend_pid", "connection", "expires_at", "generation", "idle_since"),
-        *("is_entered", "lease", "leased_at", "leased_in", "lost", "on_lease_collected", "owner", "pristine", "scope"),
+        *(
+            "is_entered",
+            "lease",
+            "leased_at",
+            "leased_in",
+            "lost",
+            "on_lease_collected",
+            "owner",
+            "pristine",
+            "scope",
+        ),
         *("stack", "state", "stays_warm", "traffic_at", "watch"),
     )
 

@@ -108,6 +108,11 @@ class PoolState(Generic[C]):
             self.decision = Decision()
         return self.decision
 
+    def take_decision_locked(self) -> Decision[C] | None:
+        """Take out what was decided, to carry it out."""
+        decision, self.decision = self.decision, None
+        return decision
+
     # Handing out
 
     def retake_locked(self, slot: Slot[C], lease: Lease[C], owner: Owner, now: float) -> bool:
@@ -134,12 +139,10 @@ class PoolState(Generic[C]):
     ) -> Waiter | None:
         """Serve ``lease`` at once, or return its waiter: in the queue, or out of it already."""
         if self.is_open:
-            if self.warm and owner.held:
-                # What lay warm too long to be retaken is the owner's, also if others wait.
-                slot = self._own_warm_locked(owner)
-                if slot is not None:
-                    self._assign_locked(slot, lease, owner, scope, now)
-                    return None
+            # What lay warm too long to be retaken is the owner's, also if others wait.
+            if self.warm and owner.held and (slot := self._own_warm_locked(owner)) is not None:
+                self._assign_locked(slot, lease, owner, scope, now)
+                return None
             if self.cold and not self.waiters:
                 slot = next(reversed(self.cold))
                 if slot.state is IDLE and slot.owner is None:
@@ -150,9 +153,22 @@ class PoolState(Generic[C]):
                         scope.slots[slot] = self.home
                         slot.stays_warm = scope.state is RUNNING
                     return None
-        timeout = self.limits.timeout if timeout is None else timeout
-        waiter = Waiter(lease, owner, scope, now, timeout)
-        self._enqueue_locked(waiter, now)
+        waiters = self.waiters
+        waiter = Waiter(
+            lease, owner, scope, now, self.limits.timeout if timeout is None else timeout
+        )
+        if len(waiters) >= self.most_waiting and self._refuse_locked(waiter, now):
+            return waiter
+        if not waiters:
+            self.lost.first = waiter
+            if not self.is_full:
+                self.growth.begin(now)
+        waiters[waiter] = None
+        self.counters.waits += 1
+        # What is lost is looked at after the waiter's bell can be rung: see ``Lost``.
+        if self.lost.queue or not self.is_full or self.cold or self.warm:
+            self.serve_locked(now)
+            self.counters.waits -= waiter.is_out
         return waiter
 
     def _promise_locked(self, waiter: Waiter, now: float) -> bool:
@@ -266,9 +282,10 @@ class PoolState(Generic[C]):
         Not before, because most slots under contention never rest.
         """
         scope = slot.scope
-        if scope is not None and not slot.is_entered:
+        if not slot.is_entered:
             slot.is_entered = True
-            scope.slots[slot] = self.home
+            if scope is not None:
+                scope.slots[slot] = self.home
         # Looked at after that: see ``Scope.end()``.
         is_running = slot.leased_in is RUNNING and not slot.has_outlived_its_unit()
         slot.stays_warm = is_running and self.is_open and slot.owner is not None
@@ -285,12 +302,13 @@ class PoolState(Generic[C]):
     # Taking back
 
     def release_locked(
-        self, lease: Lease[C], is_warm: bool, now: float
+        self, lease: Lease[C], warm: Slot[C] | None, now: float
     ) -> Waiter | Decision[C] | None:
-        """Take a clean slot back: retire it, hand it over, or put it back.
+        """Take a clean slot back: retire it, hand it over, or put it back, warm if it is given.
 
-        Returns what is to be done next: nothing, ring for the waiter that it went to straight
-        from hand to hand, or carry out the decision.
+        Returns what the caller is to do next: nothing, ring for the waiter that it went to
+        straight from hand to hand, or carry out a decision. Only the caller may do that: until
+        the connection is closed, the lease is its caller's.
         """
         slot = lease.slot
         if slot is None:
@@ -298,7 +316,7 @@ class PoolState(Generic[C]):
         self.counters.hold_seconds += now - slot.leased_at
         if now >= slot.expires_at:
             self.retire_locked(lease, self.reason_to_retire_locked(slot, now), now)
-            return self.decision
+            return self.take_decision_locked()
         slot.idle_since = now
         waiter: Waiter | None = self.lost.first
         if waiter is not None and self.hands_over and waiter.lease.slot is None:
@@ -310,8 +328,8 @@ class PoolState(Generic[C]):
             if self.decision is None:
                 return waiter
             self.decision.wake.append(waiter)
-            return self.decision
-        if is_warm and (slot.stays_warm or self._enter_locked(slot)):
+            return self.take_decision_locked()
+        if warm and (slot.stays_warm or self._enter_locked(slot)):
             self.warm[slot] = None
         else:
             self._make_cold_locked(slot)
@@ -319,7 +337,7 @@ class PoolState(Generic[C]):
         slot.lease = lease.slot = None
         if waiter is not None:
             self.serve_locked(now)
-            return self.decision
+            return self.take_decision_locked()
         return None
 
     def _make_cold_locked(self, slot: Slot[C]) -> None:
@@ -340,10 +358,12 @@ class PoolState(Generic[C]):
         It may have been condemned while it was looked after.
         """
         slot.leased_at, idle_since = now, slot.idle_since
-        following = self.release_locked(lease, True, now)
+        following = self.release_locked(lease, slot, now)
         if isinstance(following, Waiter):
             self._decide_locked().wake.append(following)
-        elif slot.state is IDLE:
+        elif following is not None:
+            self.decision = following
+        if slot.state is IDLE:
             slot.idle_since = idle_since
 
     def cool_locked(self, slot: Slot[C], owner: Owner) -> bool:
@@ -458,30 +478,15 @@ class PoolState(Generic[C]):
     def share_locked(self, lease: Lease[C], owner: Owner | None) -> None:
         """Be of no owner, because others use the connection too; or be ``owner``'s again."""
         slot = lease.held_slot()
-        slot.stays_warm = False
-        before, slot.owner = slot.owner, owner
+        before, scope = slot.owner, slot.scope
+        self._leave_locked(slot)
+        slot.owner, slot.scope = owner, scope
         if before is not None:
             before.held.pop(slot, None)
         if owner is not None:
             owner.held[slot] = None
 
     # The queue
-
-    def _enqueue_locked(self, waiter: Waiter, now: float) -> None:
-        """Put a waiter at the end of the queue and make a pass if that may serve it, or refuse."""
-        waiters = self.waiters
-        if len(waiters) >= self.most_waiting and self._refuse_locked(waiter, now):
-            return
-        if not waiters:
-            self.lost.first = waiter
-            if not self.is_full:
-                self.growth.begin(now)
-        waiters[waiter] = None
-        self.counters.waits += 1
-        # What is lost is looked at after the waiter's bell can be rung: see ``Lost``.
-        if self.lost.queue or not self.is_full or self.cold or self.warm:
-            self.serve_locked(now)
-            self.counters.waits -= waiter.is_out
 
     def enqueue_again_locked(self, waiter: Waiter, now: float) -> None:
         """Put a waiter in front: it had its turn already, and what it got was no good."""

@@ -55,7 +55,15 @@ class Borrower:
     """
 
     __slots__ = (
-        *("_adopted", "_adoption", "_asks_engine", "_asks_once", "_is_asking", "_is_lent", "_is_special"),
+        *(
+            "_adopted",
+            "_adoption",
+            "_asks_engine",
+            "_asks_once",
+            "_is_asking",
+            "_is_lent",
+            "_is_special",
+        ),
         *("_is_warm", "_permit", "_scope", "_settings", "_took_lease", "_wrapper", "cursors"),
         *("depth", "holds", "is_beginning", "is_dedicated", "lease", "opening", "pool"),
         *("thread", "warm", "was_left_elsewhere"),
@@ -420,7 +428,7 @@ class Borrower:
                 self._keep_for_unit(lease)
             return
         self._wrapper.connection = self.lease = None
-        if not self.pool.rest(lease, self._is_warm):  # type: ignore[union-attr]
+        if not self.pool.rest(lease, self.warm):  # type: ignore[union-attr]
             if lease.slot is None:
                 self.warm = None  # Another owner has it, or it was closed.
             else:

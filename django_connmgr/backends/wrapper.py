@@ -7,8 +7,7 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from weakref import ref
 
 from django.core import checks

@@ -103,7 +103,7 @@ def test_no_connection_has_two_users_and_none_is_lost(  # noqa: C901 - many acti
                 if pool.use(lease):
                     return lease
             found = pool.retake(warm[0]) if warm else None
-            return found or pool.acquire(scope=unit[0])
+            return found or pool.acquire(scope=unit[0].scope)
 
         def step() -> None:
             lease = lease_one()

@@ -16,6 +16,7 @@ from django_connmgr._pool.errors import PoolTimeout
 from django_connmgr._pool.lost import Lost
 from django_connmgr._pool.owner import Owner, here
 from django_connmgr._pool.reaper import reaper
+from django_connmgr._pool.scope import Scope
 from django_connmgr._pool.state import LOOK_AGAIN
 from django_connmgr.testing import FakeDriver, ManualClock
 
@@ -418,6 +419,23 @@ def test_a_lease_that_is_shared_no_more_is_its_owner_s(make_pool: MakePool) -> N
     lease = Worker(take).result()
     pool.acquire(timeout=0).release()
     assert not lease.is_held()
+
+
+def test_a_shared_lease_that_goes_to_a_waiter_goes_with_the_waiters_unit_of_work(
+    make_pool: MakePool, clock: ManualClock
+) -> None:
+    """Though it rested in another unit before."""
+    pool, before, after = make_pool(max_size=1), Scope("before"), Scope("after")
+    pool.acquire(scope=before).release(is_warm=True)
+    lease = pool.retake(next(iter(before.slots)))
+    assert lease is not None
+    pool.share(lease)
+    waiting = Borrower(pool, scope=after, is_warm=True)
+    clock.await_waiters()
+    lease.release()
+    waiting.release()
+    assert (len(before.slots), len(after.slots)) == (0, 1)
+    waiting.give_back()
 
 
 def test_a_shared_lease_that_is_dropped_was_nobody_s(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from django_connmgr._pool.driver import ConnectionState
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
 
 from .conftest import MakePool
-from .helpers import PATIENCE, Worker, borrow, picture
+from .helpers import PATIENCE, ScriptedLock, Worker, borrow, picture
 
 
 def test_an_open_transaction_is_rolled_back(make_pool: MakePool) -> None:
@@ -164,3 +165,33 @@ def test_a_lease_that_is_lost_while_another_thread_ends_it_takes_nothing_from_th
     assert picture(pool) == {"leased": 1}
     assert others[0].connection.is_open
     others[0].release()
+
+
+def test_what_a_release_has_to_close_no_other_thread_closes(
+    make_pool: MakePool, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is held until it is closed, so its caller would go on with it meanwhile."""
+    pool = make_pool()
+    lease = pool.acquire()
+    pool.recycle()
+    close, closers, may_close = driver.close, list[threading.Thread](), threading.Event()
+    other = threading.Thread(target=pool._core.catch_up)
+
+    def close_slowly(connections: Any, *, linger: bool) -> None:
+        closers.append(threading.current_thread())
+        assert closers[-1] is not other or may_close.wait(PATIENCE)
+        close(connections, linger=linger)
+
+    def start_other() -> None:
+        other.start()
+        while other.is_alive() and not closers:
+            other.join(0.001)
+
+    monkeypatch.setattr(driver, "close", close_slowly)
+    ScriptedLock(pool, {2: start_other})
+    try:
+        lease.release()
+    finally:
+        may_close.set()
+        other.join(PATIENCE)
+    assert closers == [threading.current_thread()]
