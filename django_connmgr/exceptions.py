@@ -1,9 +1,4 @@
-"""Errors of the pool, all of them ``django.db.OperationalError``.
-
-Code that already handles a database which cannot be reached handles these too.
-"""
-
-from __future__ import annotations
+"""The pool's errors as ``OperationalError``, which code that expects a lost server handles."""
 
 from django.db.utils import OperationalError
 
