@@ -7,8 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -20,8 +19,6 @@ from ._pool.pool import ConnectionPool
 from .block import Block
 from .units.thread import release, release_all
 
-#: For functions that act on the calling thread, which on a running event loop is not the one
-#: where the ORM leases.
 _ON_A_LOOP = (
     "{0}() acts on the connections of the thread that calls it, and an event loop's has none: "
     "the ORM works in another. {1}"
@@ -31,13 +28,11 @@ _ON_A_LOOP = (
 class with_connection(Block):  # noqa: N801 - used like a function, as ``contextlib.suppress``
     """Hold a connection for as long as a block or a function runs, and no longer.
 
-    Yields ``connections[using]``. Blocks nest, and the outermost gives back what it took:
-    a connection that was leased before the block stays leased after it. Nothing takes the
-    connection away inside. ``timeout`` (seconds) replaces the pool's for this checkout;
-    raises ``PoolTimeout`` when it is over. As Active Record's ``with_connection``.
-
-    ``async with`` and async functions hold the connection in the thread where the ORM of
-    that task runs, so use the ORM's async methods or ``sync_to_async`` inside.
+    Yields ``connections[using]``. Blocks nest, and the outermost gives back what it took: a
+    connection that was leased before the block stays leased after it. Nothing takes the connection
+    away inside. ``timeout`` (seconds) replaces the pool's for this checkout; raises ``PoolTimeout``
+    when it is over. As Active Record's ``with_connection``. ``async with`` and async functions hold
+    it where the ORM of that task runs: use the ORM's async methods or ``sync_to_async`` inside.
     """
 
     def __init__(self, using: str = DEFAULT_DB_ALIAS, *, timeout: float | None = None) -> None:
@@ -47,27 +42,21 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
         self._entered: Any = None
 
     def __enter__(self) -> BaseDatabaseWrapper:
-        wrapper: Any = connections[self.using]
-        self._entered = wrapper
+        wrapper = self._entered = connections[self.using]
         try:
-            borrower = wrapper.borrower
+            borrower: Any = wrapper.borrower  # type: ignore[attr-defined]
         except AttributeError:
-            return wrapper  # type: ignore[no-any-return]  # Of another engine.
+            return wrapper  # Of another engine.
         depth = borrower.depth
         try:
             borrower.enter_block(self.timeout)
-            return wrapper  # type: ignore[no-any-return]
+            return wrapper
         except BaseException:
             while borrower.depth > depth:  # Interrupted after it was entered.
                 borrower.exit_block()
             raise
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         wrapper, self._entered = self._entered, None
         if wrapper is None:  # Entered again inside, and left there.
             wrapper = connections[self.using]
@@ -83,33 +72,26 @@ class with_connection(Block):  # noqa: N801 - used like a function, as ``context
         return functools.partial(with_connection, self.using, timeout=self.timeout)
 
     async def __aenter__(self) -> BaseDatabaseWrapper:
-        has_entered = False
+        entered: list[BaseDatabaseWrapper] = []
 
         def enter() -> BaseDatabaseWrapper:
-            nonlocal has_entered
-            wrapper = self.__enter__()
-            has_entered = True
-            return wrapper
+            entered.append(self.__enter__())
+            return entered[0]
 
         def leave() -> None:
-            if has_entered:
-                self.__exit__(None, None, None)
+            if entered:
+                self.__exit__()
 
         try:
             return await sync_to_async(enter)()
         except BaseException:
-            # Cancelled while ``enter`` was on its way: it may still succeed, in a thread
-            # that runs one call after the other. Whatever it took is given back after it.
+            # Cancelled while ``enter`` was on its way: it may still succeed, in a thread that
+            # runs one call after the other. What it took is given back after it.
             await asyncio.shield(sync_to_async(leave)())
             raise
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await asyncio.shield(sync_to_async(self.__exit__)(None, None, None))
+    async def __aexit__(self, *exc_info: object) -> None:
+        await asyncio.shield(sync_to_async(self.__exit__)())
 
 
 @async_unsafe(
@@ -135,15 +117,15 @@ def lease_connection(using: str = DEFAULT_DB_ALIAS) -> BaseDatabaseWrapper:
 def release_connection(using: str = DEFAULT_DB_ALIAS) -> bool:
     """Give this thread's connection back; true if there was one and it went.
 
-    Does nothing inside ``atomic`` or a ``with_connection()`` block. What autocommit being off
-    left uncommitted is rolled back, as at the end of a request.
+    Does nothing inside ``atomic`` or a ``with_connection()`` block. What autocommit being off left
+    uncommitted is rolled back.
     """
     return release(connections[using])
 
 
 @async_unsafe(_ON_A_LOOP.format("release_connections", "Use sync_to_async(release_connections)()."))
 def release_connections() -> int:
-    """``release_connection()`` for every alias that this thread has used; returns how many went.
+    """``release_connection()`` for each alias of this thread; returns how many went.
 
     An alias that fails is logged and does not keep the others.
     """
@@ -164,15 +146,7 @@ class released(Block):  # noqa: N801 - used like a function
 
     @async_unsafe(_ON_A_LOOP.format("released", "Use 'async with released():'."))
     def __enter__(self) -> None:
-        self._give_back()
-
-    async def __aenter__(self) -> None:
-        await sync_to_async(self._give_back)()
-
-    def _give_back(self) -> None:
-        using = self.using
-        aliases = [using] if using is not None else [w.alias for w in connections.all(True)]
-        wrappers = [connections[alias] for alias in aliases]
+        wrappers = connections.all(True) if self.using is None else [connections[self.using]]
         for wrapper in wrappers:
             if _has_transaction(wrapper):
                 raise TransactionManagementError(
@@ -184,21 +158,11 @@ class released(Block):  # noqa: N801 - used like a function
             if borrower is not None and not wrapper.in_atomic_block:
                 borrower.suspend()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """The next query leases again, and nothing else."""
+    async def __aenter__(self) -> None:
+        await sync_to_async(self.__enter__)()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """As ``__exit__()``."""
+    def __exit__(self, *exc_info: object) -> None: ...
+    async def __aexit__(self, *exc_info: object) -> None: ...
 
 
 def _has_transaction(wrapper: Any) -> bool:
@@ -216,11 +180,10 @@ def dedicated(using: str = DEFAULT_DB_ALIAS) -> Iterator[BaseDatabaseWrapper]:
     For what keeps a connection for good: LISTEN, session advisory locks. Yields a wrapper
     like ``connections[using]``, which Django's routers do not know: use its ``cursor()``.
     """
-    pooled = connections[using]
-    wrapper = pooled.copy()
-    pool = getattr(pooled, "connection_pool", None)
+    wrapper: Any = connections[using].copy()
+    pool = _pool_of(connections[using])
     if pool is not None:
-        cast(Any, wrapper).borrower.is_dedicated = True
+        wrapper.borrower.is_dedicated = True
         pool.count("dedicated")
     try:
         yield wrapper
@@ -232,6 +195,10 @@ def dedicated(using: str = DEFAULT_DB_ALIAS) -> Iterator[BaseDatabaseWrapper]:
                 pool.count("dedicated", -1)
 
 
+def _pool_of(wrapper: BaseDatabaseWrapper) -> ConnectionPool[Any] | None:
+    return getattr(wrapper, "connection_pool", None)
+
+
 class Pools(Mapping[str, ConnectionPool[Any]]):
     """The pools of this process, by alias: every alias of ``DATABASES`` that is pooled.
 
@@ -239,20 +206,15 @@ class Pools(Mapping[str, ConnectionPool[Any]]):
     """
 
     def __getitem__(self, alias: str) -> ConnectionPool[Any]:
-        if alias in connections:
-            pool = getattr(connections[alias], "connection_pool", None)
-            if pool is not None:
-                return cast("ConnectionPool[Any]", pool)
+        pool = _pool_of(connections[alias]) if alias in connections else None
+        if pool is not None:
+            return pool
         raise KeyError(
             f"{alias!r} has no pool; the aliases with one are: {', '.join(self) or 'none'}."
         )
 
     def __iter__(self) -> Iterator[str]:
-        return (
-            alias
-            for alias in connections
-            if getattr(connections[alias], "connection_pool", None) is not None
-        )
+        return (alias for alias in connections if _pool_of(connections[alias]) is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

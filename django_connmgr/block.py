@@ -1,7 +1,5 @@
 """Blocks that are context managers and decorators, sync and async."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable
@@ -17,7 +15,13 @@ class Block(AbstractContextManager[Any, None], AbstractAsyncContextManager[Any, 
     """Begins and ends with ``with`` or ``async with``, or with a function, sync or async."""
 
     def __call__(self, function: F) -> F:
-        refuse_generator(function, type(self).__name__)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            # It returns at once, and would run when the block is over.
+            name = type(self).__name__
+            raise TypeError(
+                f"@{name}() does nothing for the generator {function.__qualname__}(); "
+                f"use 'with {name}():' inside it."
+            )
         block = self._around(function)
         if iscoroutinefunction(function):
 
@@ -38,12 +42,3 @@ class Block(AbstractContextManager[Any, None], AbstractAsyncContextManager[Any, 
     def _around(self, function: Callable[..., Any]) -> Callable[[], Self]:  # noqa: ARG002
         """Makes the block of each call; the same one if it remembers nothing in between."""
         return lambda: self
-
-
-def refuse_generator(function: Callable[..., Any], decorator: str) -> None:
-    """A generator function returns at once, and would run when the decorator's work is over."""
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(
-            f"@{decorator}() does nothing for the generator {function.__qualname__}(); "
-            f"use 'with {decorator}():' inside it."
-        )

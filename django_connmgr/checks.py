@@ -1,7 +1,5 @@
 """System checks. ``docs/checks.md`` explains each of them."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator
@@ -14,69 +12,63 @@ from django.db import connections
 from . import app_settings, clusters
 from .backends.wrapper import PooledWrapper
 from .clusters import find_clusters
-from .conf import PoolOptions, parse_pool_options
+from .conf import PoolOptions, Problem, parse_pool_options
 
-#: Which check a problem with the options is.
-_IDS = {"unknown": "connmgr.E001", "value": "connmgr.E002", "conflict": "connmgr.E003"}
+#: The checks of options, by the kind of problem that they find.
+_OPTION_CHECKS = {
+    "unknown": (checks.Error, "connmgr.E001"),
+    "value": (checks.Error, "connmgr.E002"),
+    "conflict": (checks.Error, "connmgr.E003"),
+    "ignored": (checks.Warning, "connmgr.W003"),
+}
 
 
 def check_pool_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """E001 unknown option, E002 wrong value, E003 options that contradict each other."""
-    return [
-        checks.Error(
-            f"DATABASES[{alias!r}]: {problem.message}", hint=problem.hint, id=_IDS[problem.kind]
-        )
-        for alias, settings in _pooled_aliases()
-        for problem in parse_pool_options(settings["OPTIONS"].get("pool", True))[1]
-        if problem.kind in _IDS
-    ]
-
-
-def check_ignored_options(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """W003: options of psycopg_pool, and so of Django's pool, that this pool does not need."""
-    return [
-        checks.Warning(
-            f"DATABASES[{alias!r}]: {problem.message}", hint=problem.hint, id="connmgr.W003"
-        )
-        for alias, settings in _pooled_aliases()
-        for problem in parse_pool_options(settings["OPTIONS"].get("pool", True))[1]
-        if problem.kind == "ignored"
-    ]
+    """E001 unknown option, E002 wrong value, E003 contradiction, W003 option without effect."""
+    messages: list[checks.CheckMessage] = []
+    for alias, _, problems in _pooled_aliases():
+        for problem in problems:
+            message, id_ = _OPTION_CHECKS[problem.kind]
+            text = f"DATABASES[{alias!r}]: {problem.message}"
+            messages.append(message(text, hint=problem.hint, id=id_))
+    return messages
 
 
 def check_max_age(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """E004: ``CONN_MAX_AGE`` and a pool."""
-    return [
-        checks.Error(
-            f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {settings['CONN_MAX_AGE']!r}; "
-            f"a pooled connection outlives requests anyway.",
-            hint="Remove CONN_MAX_AGE, and set OPTIONS['pool']['max_lifetime'] or 'max_idle' "
-            "to bound the life of connections.",
-            id="connmgr.E004",
-        )
-        for alias, settings in _pooled_aliases()
-        if settings["CONN_MAX_AGE"] != 0 and _options(settings) is not None
-    ]
+    messages: list[checks.CheckMessage] = []
+    for alias, options, _ in _pooled_aliases():
+        age = connections.settings[alias]["CONN_MAX_AGE"]
+        if age != 0 and options is not None:
+            text = (
+                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {age!r}; "
+                "a pooled connection outlives requests anyway."
+            )
+            hint = (
+                "Remove CONN_MAX_AGE, and set OPTIONS['pool']['max_lifetime'] or 'max_idle' "
+                "to bound the life of connections."
+            )
+            messages.append(checks.Error(text, hint=hint, id="connmgr.E004"))
+    return messages
 
 
 def check_server_threads(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """W002: more threads serve requests than there are connections for them."""
     messages: list[checks.CheckMessage] = []
     for source, threads in _server_threads():
-        for alias, settings in _pooled_aliases():
-            options = _options(settings)
+        for alias, options, _ in _pooled_aliases():
             if options is None or options.max_size is None or options.max_size >= threads:
                 continue
-            messages.append(
-                checks.Warning(
-                    f"{source} starts {threads} threads in each process, and the pool of "
-                    f"{alias!r} has max_size={options.max_size}: threads may have to wait "
-                    f"for each other's connections.",
-                    hint=f"Set OPTIONS['pool']['max_size'] to {threads} or more, or hold "
-                    "connections only in with_connection() blocks.",
-                    id="connmgr.W002",
-                )
+            text = (
+                f"{source} starts {threads} threads in each process, and the pool of {alias!r} has "
+                f"max_size={options.max_size}: threads may have to wait for each other's "
+                "connections."
             )
+            hint = (
+                f"Set OPTIONS['pool']['max_size'] to {threads} or more, or hold connections only "
+                "in with_connection() blocks."
+            )
+            messages.append(checks.Warning(text, hint=hint, id="connmgr.W002"))
     return messages
 
 
@@ -117,7 +109,6 @@ def check_replicas(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
 
 IN_APP = (
     check_pool_options,
-    check_ignored_options,
     check_max_age,
     check_server_threads,
     check_app_settings,
@@ -125,15 +116,12 @@ IN_APP = (
 )
 
 
-def _pooled_aliases() -> Iterator[tuple[str, dict[str, Any]]]:
+def _pooled_aliases() -> Iterator[tuple[str, PoolOptions | None, list[Problem]]]:
     for alias in connections:
         wrapper = connections[alias]
         if isinstance(wrapper, PooledWrapper) and wrapper.can_be_pooled():
-            yield alias, connections.settings[alias]
-
-
-def _options(settings: dict[str, Any]) -> PoolOptions | None:
-    return parse_pool_options(settings["OPTIONS"].get("pool", True))[0]
+            pool = connections.settings[alias]["OPTIONS"].get("pool", True)
+            yield alias, *parse_pool_options(pool)
 
 
 def _server_threads() -> Iterator[tuple[str, int]]:

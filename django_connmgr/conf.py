@@ -1,8 +1,7 @@
 """``OPTIONS["pool"]``: what may stand there, and its one parser."""
 
-from __future__ import annotations
-
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,8 +38,7 @@ def parse_pool_options(
 ) -> tuple[PoolOptions | None, list[Problem]]:
     """Options from ``OPTIONS["pool"]``, ``None`` for "no pool", and all that is wrong with them.
 
-    Takes ``True``, a dict, or what a URL or an environment makes of them: ``"true"``,
-    ``"max_size=10,timeout=2.5"``, and strings for numbers, booleans and times (``"5m"``).
+    Takes ``True``, a dict, or strings of a URL or an environment: ``"max_size=10,timeout=5m"``.
     """
     try:
         given = _as_mapping(raw)
@@ -50,38 +48,31 @@ def parse_pool_options(
         return None, []
     values: dict[str, Any] = {}
     problems: list[Problem] = []
-    wrong: set[str] = set()
     for key, value in given.items():
-        converter = _CONVERTERS.get(key)
-        if converter is None:
+        if key not in _CONVERTERS:
             problems.append(_unknown(key))
             continue
         try:
-            values[key] = converter(value)
+            values[key] = _CONVERTERS[key](value)
         except WrongValueError as expected:
-            wrong.add(key)
-            problems.append(
-                Problem("value", f"Pool option {key!r} is {value!r}.", f"It takes {expected}.")
-            )
+            message = f"Pool option {key!r} is {value!r}."
+            problems.append(Problem("value", message, f"It takes {expected}."))
+    wrong = given.keys() - values.keys()
     if health_checks:
         values.setdefault("check_after", CHECK_AFTER_WITH_HEALTH_CHECKS)
     options = PoolOptions(**values)
-    problems.extend(
-        Problem("conflict", conflict.message, conflict.hint)
-        for conflict in conflicts(options)
-        if not wrong & conflict.options
-    )
+    for names, message, hint in conflicts(options):
+        if not names & wrong:
+            problems.append(Problem("conflict", message, hint))
     return options, problems
 
 
 def _as_mapping(raw: object) -> Mapping[str, object] | None:
-    if isinstance(raw, Mapping):
+    if raw is None or isinstance(raw, Mapping):
         return raw
     if isinstance(raw, str) and "=" in raw:
         pairs = (pair.partition("=") for pair in raw.split(",") if pair.strip())
         return {key.strip(): value.strip() for key, _, value in pairs}
-    if raw is None:
-        return None
     try:
         return {} if _boolean(raw) else None
     except WrongValueError:
@@ -90,11 +81,8 @@ def _as_mapping(raw: object) -> Mapping[str, object] | None:
 
 def _unknown(key: str) -> Problem:
     if key in _FOREIGN:
-        return Problem(
-            "ignored",
-            f"Pool option {key!r} is psycopg_pool's; this pool does not need it.",
-            f"Remove it: {_FOREIGN[key]}.",
-        )
+        message = f"Pool option {key!r} is psycopg_pool's; this pool does not need it."
+        return Problem("ignored", message, f"Remove it: {_FOREIGN[key]}.")
     near = difflib.get_close_matches(str(key), _CONVERTERS, n=1)
     known = ", ".join(sorted(_CONVERTERS))
     hint = f"Did you mean {near[0]!r}?" if near else f"The options are: {known}."
@@ -113,25 +101,18 @@ def _boolean(value: object) -> bool:
     if isinstance(value, bool):
         return value
     word = value.strip().lower() if isinstance(value, str) else None
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
     raise WrongValueError("True or False")
 
 
 def _seconds(value: object) -> float:
-    problem = WrongValueError("a number of seconds, 0 or more, such as 2.5, '2.5', '500ms' or '5m'")
-    if isinstance(value, bool):
-        raise problem
-    if isinstance(value, str):
-        match = _TIME.fullmatch(value)
-        if match is None:
-            raise problem
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match:
         return float(match[1]) * _UNITS[match[2] or "s"]
-    if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise problem
-    return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
+        return float(value)
+    raise WrongValueError("a number of seconds, 0 or more, such as 2.5, '2.5', '500ms' or '5m'")
 
 
 def _positive_seconds(value: object) -> float:
@@ -141,9 +122,7 @@ def _positive_seconds(value: object) -> float:
     return seconds
 
 
-def _callable(value: object) -> Callable[[Any], object] | None:
-    if value is None:
-        return None
+def _callable(value: object) -> Callable[[Any], object]:
     if isinstance(value, str):
         try:
             value = import_string(value)
@@ -154,16 +133,17 @@ def _callable(value: object) -> Callable[[Any], object] | None:
     return value
 
 
+def _callable_or_none(value: object) -> Callable[[Any], object] | None:
+    return None if value is None else _callable(value)
+
+
 def _reset(value: object) -> str | Callable[[Any], object]:
     if value in ("rollback", "session"):
         return str(value)
     try:
-        converted = _callable(value)
+        return _callable(value)
     except WrongValueError as wrong:
         raise WrongValueError(f"'rollback', 'session', or {wrong}") from None
-    if converted is None:
-        raise WrongValueError("'rollback', 'session', or a callable or its dotted path")
-    return converted
 
 
 def _one_of(*words: str) -> Callable[[object], str]:
@@ -191,8 +171,8 @@ _CONVERTERS: dict[str, Callable[[object], Any]] = {
     "reset": _reset,
     "leak_threshold": _seconds,
     "permanent_checkout": _one_of("allow", "warn", "forbid"),
-    "check": _callable,
-    "configure": _callable,
+    "check": _callable_or_none,
+    "configure": _callable_or_none,
 }
 
 #: Options of psycopg_pool that are accepted and ignored here, and why.

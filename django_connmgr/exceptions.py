@@ -1,9 +1,4 @@
-"""Errors: those of the pool are ``django.db.OperationalError``.
-
-Code that already handles a database which cannot be reached handles these too.
-"""
-
-from __future__ import annotations
+"""Errors; the pool's are ``OperationalError``, which code that expects a lost server handles."""
 
 from django.db.utils import NotSupportedError, OperationalError
 

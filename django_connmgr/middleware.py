@@ -1,12 +1,10 @@
 """Middleware, for those who want a unit of work to begin and end in the middleware chain."""
 
-from __future__ import annotations
-
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
 
 from .units import unit_of_work
 
@@ -15,8 +13,7 @@ class UnitOfWorkMiddleware:
     """Makes everything inside it one unit of work: put it first.
 
     Requests are units of work without it, and give their connections back before a streamed
-    response is sent. With it, before any response is sent, not after, which matters for
-    clients that read slowly.
+    response is sent. With it, before any response is sent: that matters for slow clients.
     """
 
     sync_capable = True
@@ -28,14 +25,12 @@ class UnitOfWorkMiddleware:
         if self._is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> Any:
         if self._is_async:
             return self._call_async(request)
         with unit_of_work(f"{request.method} {request.path}"):
-            response: HttpResponseBase = self.get_response(request)
-            return response
+            return self.get_response(request)
 
-    async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
+    async def _call_async(self, request: HttpRequest) -> Any:
         async with unit_of_work(f"{request.method} {request.path}"):
-            response: HttpResponseBase = await self.get_response(request)
-            return response
+            return await self.get_response(request)

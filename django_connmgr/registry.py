@@ -1,7 +1,5 @@
 """The pools of this process: made once, closed at exit, emptied in a forked child."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -11,6 +9,9 @@ from ._pool.reaper import reaper
 
 #: How long the exit of the process may wait for the background thread, in seconds.
 EXIT_PATIENCE = 0.05
+
+
+Pool = ConnectionPool[Any]
 
 
 class Address(NamedTuple):
@@ -25,18 +26,15 @@ class Address(NamedTuple):
 class Registry:
     """Pools by address.
 
-    Settings that change in place lead to another address, and so to another pool. The one before
-    stays as long as it is of use to wrappers that have not noticed yet: its idle connections end
-    by ``max_idle``, or with ``close()``.
+    Settings that change in place lead to another address, and so to another pool. Wrappers that
+    have not noticed yet use the one before; its idle connections end by ``max_idle``.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # Never held while a pool's method runs.
-        self._pools: dict[Address, ConnectionPool[Any]] = {}  # Changed under _lock, read without
+        self._pools: dict[Address, Pool] = {}  # Changed under _lock, read without
 
-    def get_or_make(
-        self, address: Address, make: Callable[[], ConnectionPool[Any]]
-    ) -> ConnectionPool[Any]:
+    def get_or_make(self, address: Address, make: Callable[[], Pool]) -> Pool:
         """The pool for ``address``, made on the first call."""
         known = self._pools.get(address)
         if known is not None:
@@ -48,16 +46,15 @@ class Registry:
     def close(self, alias: str, database: Hashable = None) -> None:
         """Close every pool of ``alias`` or to ``database``; the next use makes new ones."""
         with self._lock:
-            closing = [
-                address
-                for address in self._pools
+            pools = [
+                self._pools.pop(address)
+                for address in list(self._pools)
                 if address.alias == alias or (database is not None and address.database == database)
             ]
-            pools = [self._pools.pop(address) for address in closing]
         for pool in pools:
             pool.close()
 
-    def all(self) -> list[ConnectionPool[Any]]:
+    def all(self) -> list[Pool]:
         """Every pool that was made and not closed, oldest first."""
         return list(self._pools.copy().values())
 

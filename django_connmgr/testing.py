@@ -1,9 +1,8 @@
 """For tests of the pool and of code on top of it: a driver without a server, and a clock."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ._pool.clock import Bell
 from ._pool.driver import ConnectionState
@@ -22,10 +21,7 @@ class ManualClock:
         return self._now
 
     def wait(self, bell: Bell, timeout: float) -> None:
-        """Return when the bell rings; ``advance()`` rings it, however far it went.
-
-        Without a ring if the time is over already, as a real clock does.
-        """
+        """Return when the bell rings, as ``advance()`` makes it; at once if the time is over."""
         if timeout <= 0:
             bell.wait(0)
             return
@@ -39,7 +35,7 @@ class ManualClock:
                 self._bells.remove(bell)
 
     def advance(self, seconds: float) -> None:
-        """Move on, and let everybody who waits look at the time."""
+        """Move on, and let every waiter look at the time."""
         self._now += seconds
         with self._lock:
             bells = list(self._bells)
@@ -50,20 +46,20 @@ class ManualClock:
         """Block until ``wait()`` was entered ``count`` more times: for ordering threads."""
         for _ in range(count):
             if not self._arrivals.acquire(timeout=30):
-                raise AssertionError("Nobody came to wait for the clock.")
+                raise AssertionError("No thread came to wait for the clock.")
 
 
+@dataclass(eq=False, repr=False)
 class FakeConnection:
     """A connection to nowhere, with every fault at hand."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.state = ConnectionState.IDLE
-        self.is_open = True
-        self.is_quiet = True
-        self.is_answering = True
-        self.is_abandoned = False
-        self.rollbacks = 0
+    number: int
+    state: ConnectionState = ConnectionState.IDLE
+    is_open: bool = True
+    is_quiet: bool = True
+    is_answering: bool = True
+    is_abandoned: bool = False
+    rollbacks: int = 0
 
     def kill(self) -> None:
         """As if the server had hung up while the connection lay idle."""
@@ -87,7 +83,7 @@ class FakeDriver:
         self._pending = 0  # guarded by _lock
         self.checks = 0
         self.resets = 0
-        self.on_connect: Callable[[], None] = _do_nothing
+        self.on_connect: Callable[[], None] = _ignore
         self.on_check: Callable[[FakeConnection], None] = _ignore
         self.on_rollback: Callable[[FakeConnection], None] = _ignore
         self.on_reset: Callable[[FakeConnection], None] = _ignore
@@ -162,9 +158,4 @@ class ServerFull(Exception):
     """Raise it from ``FakeDriver.on_connect``: the server takes no more connections."""
 
 
-def _do_nothing() -> None:
-    pass
-
-
-def _ignore(connection: FakeConnection) -> None:
-    pass
+def _ignore(*_: object) -> None: ...

@@ -1,7 +1,5 @@
 """Time and sleep, as the pool sees them: one clock to read, one bell to wait for."""
 
-from __future__ import annotations
-
 import threading
 import time
 from typing import Protocol
@@ -10,9 +8,8 @@ from typing import Protocol
 class Bell:
     """Wakes one thread that waits for it; ringing it twice is ringing it once.
 
-    ``ring()`` never blocks and takes no lock, so finalisers, thread-exit hooks and
-    signal handlers may call it, even in the middle of another ``ring()`` on the same
-    thread. That rules out ``threading.Event``, whose ``set()`` takes a plain lock.
+    ``ring()`` never blocks and takes no lock, so finalisers and signal handlers may call it, even
+    in the middle of another ``ring()`` of their thread; ``threading.Event`` takes a plain lock.
     """
 
     __slots__ = ("_silence",)

@@ -1,7 +1,5 @@
 """What the pool asks of a database driver, and nothing else."""
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
@@ -14,7 +12,7 @@ class ConnectionState(enum.Enum):
 
     IDLE = "idle"
     IN_TRANSACTION = "in transaction"
-    #: A query is running or its result unread, the server hung up, or nobody can say.
+    #: A query is running or its result unread, the server hung up, or it is unknown.
     UNUSABLE = "unusable"
 
 
@@ -57,8 +55,8 @@ class Driver(Protocol[C]):
     def close(self, connections: Iterable[C], *, linger: bool) -> None:
         """Close them all; never raises.
 
-        With ``linger``, return only when the server has let go of them, within a short
-        bound: a place in the pool is not free while the server still counts it as used.
+        With ``linger``, return only when the server has let go of them, within a short bound:
+        until then it counts them.
         """
 
     def abandon(self, connection: C) -> None:

@@ -1,7 +1,5 @@
 """What a pool raises. Django's side hands in its own classes, which are ``OperationalError``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,14 +1,11 @@
 """Spreads expiry over time, so that connections opened together do not end together."""
 
-from __future__ import annotations
-
 import itertools
 import random
 
 #: The last part of ``max_lifetime`` over which expiries are spread.
 SHARE = 0.1
-#: Multiples of the golden ratio's fraction fall far apart from each other on a circle,
-#: however many there are: unlike random numbers they never cluster.
+#: Unlike random numbers, multiples of the golden ratio's fraction never cluster on a circle.
 _GOLDEN = 0.6180339887498949
 
 

@@ -1,10 +1,9 @@
 """What a pool may do, how much of it, and for how long."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +28,13 @@ class Limits:
     def resized(self, max_size: object, min_size: object | None) -> Self:
         """The same with other bounds; ``ValueError`` if these may not stand in the options."""
         try:
-            changed = replace(
-                self,
-                max_size=size_or_none(max_size),
-                min_size=self.min_size if min_size is None else whole_number(0)(min_size),
-            )
+            most = size_or_none(max_size)
+            least = self.min_size if min_size is None else whole_number(0)(min_size)
         except WrongValueError as expected:
             raise ValueError(f"resize() takes {expected}.") from None
-        for conflict in conflicts(changed):
-            raise ValueError(f"{conflict.message} {conflict.hint}")
+        changed = replace(self, max_size=most, min_size=least)
+        for _, message, hint in conflicts(changed):
+            raise ValueError(f"{message} {hint}")
         return changed
 
 
@@ -49,16 +46,12 @@ def whole_number(least: int) -> Callable[[object], int]:
     """Makes a converter of numbers, and of strings that are numbers, from ``least`` on."""
 
     def convert(value: object) -> int:
-        problem = WrongValueError(f"a whole number, {least} or more")
-        if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise problem
-        try:
-            number = int(value)
-        except ValueError:
-            raise problem from None
-        if number < least:
-            raise problem
-        return number
+        if isinstance(value, (int, str)) and not isinstance(value, bool):
+            with suppress(ValueError):
+                number = int(value)
+                if number >= least:
+                    return number
+        raise WrongValueError(f"a whole number, {least} or more")
 
     return convert
 
@@ -73,27 +66,16 @@ def size_or_none(value: object) -> int | None:
         raise WrongValueError(f"{wrong}, or None for no limit") from None
 
 
-class Conflict(NamedTuple):
+def conflicts(limits: Limits) -> Iterator[tuple[set[str], str, str]]:
     """Options that contradict each other: which, how, and what to do about it."""
-
-    options: frozenset[str]
-    message: str
-    hint: str
-
-
-def conflicts(limits: Limits) -> Iterator[Conflict]:
-    """Whatever in ``limits`` contradicts something else in them."""
-    if limits.max_size is not None and limits.min_size > limits.max_size:
-        yield Conflict(
-            frozenset({"min_size", "max_size"}),
-            f"Pool option 'min_size' ({limits.min_size}) is larger than 'max_size' "
-            f"({limits.max_size}).",
-            "Lower min_size or raise max_size.",
-        )
+    least, most = limits.min_size, limits.max_size
+    if most is not None and least > most:
+        message = f"Pool option 'min_size' ({least}) is larger than 'max_size' ({most})."
+        yield {"min_size", "max_size"}, message, "Lower min_size or raise max_size."
     for option in ("min_size", "keepalive", "leak_threshold"):
         if getattr(limits, option) and not limits.reap_interval:
-            yield Conflict(
-                frozenset({option, "reap_interval"}),
+            yield (
+                {option, "reap_interval"},
                 f"Pool option {option!r} needs the background thread, and 'reap_interval' is 0.",
                 f"Remove {option!r}, or set reap_interval to a number of seconds above 0.",
             )

@@ -1,14 +1,12 @@
 """Who may hold leases: a thread, or a greenlet where gevent has patched ``threading``."""
 
-from __future__ import annotations
-
 import threading
 import weakref
 from typing import Any
 
 
 class Owner:
-    """One thread, for as long as it lives and for those who ask about it afterwards."""
+    """One thread, while it lives and afterwards."""
 
     __slots__ = ("_thread", "held", "ident", "is_dead", "name")
 
@@ -16,13 +14,11 @@ class Owner:
         thread = threading.current_thread()
         self.ident = threading.get_ident()
         self.name = thread.name
-        #: The slots that it has or that are warm for it, except those that it shares with other
-        #: threads. Only single dict operations touch it, each atomic, because leases end on
-        #: other threads too.
+        #: The slots that it has or that are warm for it, except those that it shares. Only single
+        #: dict operations touch it, each atomic: leases end on other threads too.
         self.held: dict[Any, None] = {}
         self._thread = weakref.ref(thread)
-        #: Its thread has told so. False proves nothing, because the telling may be
-        #: interrupted: see ``is_alive()``.
+        #: Its thread has told so. False proves nothing: the telling may be interrupted.
         self.is_dead = False
 
     def is_alive(self) -> bool:

@@ -7,7 +7,6 @@ from typing import Any, Generic
 
 from .clock import Bell, Clock, SystemClock
 from .core import Core
-from .decision import Decision
 from .driver import C, Driver
 from .errors import Errors
 from .lease import Holder, Lease
@@ -16,7 +15,7 @@ from .maintenance import Maintenance
 from .owner import here
 from .report import describe_exhaustion, stack_here
 from .scope import Scope
-from .slot import CLOSED, CloseReason, Slot
+from .slot import CLOSED, MAINTENANCE, CloseReason, Slot
 from .state import LOOK_AGAIN, PoolStatus
 from .stats import LeaseRecord, PoolStats
 from .view import as_records, leases_locked, stats_locked
@@ -83,18 +82,20 @@ class ConnectionPool(Generic[C]):
                 # Mostly there is nothing to do but to sleep until it is served.
                 is_plain = state.is_full and state.decision is None and not waiter.is_out
                 if is_plain:
-                    self._clock.wait(waiter, min(waiter.deadline - now, LOOK_AGAIN))
+                    pause = max(waiter.deadline - self._now(), 0.0)
+                    self._clock.wait(waiter, min(pause, LOOK_AGAIN))
                 if not is_plain or lease.slot is None or not waiter.is_out or state.lost.queue:
                     self._wait(lease, waiter)
             slot: Any = lease.slot
-            if now - slot.idle_since > state.look_after or slot.watch():
+            if slot.leased_at - slot.idle_since > state.look_after or slot.watch():
                 deadline = now + (state.limits.timeout if timeout is None else timeout)
                 self._make_ready(lease, scope, deadline, connect or self.driver.connect)
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
             if waiter is not None and not waiter.is_out:
                 self._core.run(state.withdraw_locked, waiter)
-            if lease.is_held():
+            # What is being closed is not this thread's any more, whichever closes it.
+            if lease.is_held() and lease.held_slot().state is not MAINTENANCE:
                 self.release(lease)
             raise
         return lease
@@ -184,14 +185,18 @@ class ConnectionPool(Generic[C]):
         if not lease.is_held():
             return False
         slot = lease.held_slot()
-        if not self.rest(lease, is_warm) and lease.is_held() and self._clean(lease, slot):
+        warm = slot if is_warm else None
+        if not self.rest(lease, warm) and lease.is_held() and self._clean(lease, slot):
             with self._lock:
-                following = self._state.release_locked(lease, is_warm, self._now())
-            self._follow(following)
+                following = self._state.release_locked(lease, warm, self._now())
+            if isinstance(following, Waiter):
+                following.ring()
+            else:
+                self._core.act(following)
         return True
 
-    def rest(self, lease: Lease[C], is_warm: bool) -> bool:
-        """Release a lease if its connection is clean.
+    def rest(self, lease: Lease[C], warm: Slot[C] | None) -> bool:
+        """Release a lease if its connection is clean; its slot stays warm if it is given.
 
         True if the connection lies in the pool now; false if another owner has it, if it is
         closed, or if it is not clean: then the lease has it still.
@@ -203,18 +208,14 @@ class ConnectionPool(Generic[C]):
         except Exception:
             return False  # It was closed by its user, or the lease is over.
         with self._lock:
-            following = self._state.release_locked(lease, is_warm, self._now())
+            following = self._state.release_locked(lease, warm, self._now())
         if following is None:
             return True
-        self._follow(following)
-        return False
-
-    def _follow(self, following: Waiter | Decision[C] | None) -> None:
-        """Do what a release is followed by."""
         if isinstance(following, Waiter):
             following.ring()
         else:
             self._core.act(following)
+        return False
 
     def _clean(self, lease: Lease[C], slot: Slot[C]) -> bool:
         """Undo what the borrower did; false if the slot was given up instead."""

@@ -1,7 +1,5 @@
 """The one background thread of a process, for all its pools."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading
@@ -25,22 +23,19 @@ class Maintained(Protocol):
     def reap_interval(self) -> float: ...
 
     def maintain(self) -> None: ...
-
     def reap(self) -> None: ...
-
     def has_lost(self) -> bool: ...
 
 
 class Reaper:
     """Runs ``maintain()`` of every watched pool each ``reap_interval`` seconds of it.
 
-    The thread starts with the first pool and ends with the last. It holds pools weakly:
-    a pool that nobody uses any more does not live on because it is looked after.
+    The thread starts with the first pool and ends with the last. It holds pools weakly: a pool
+    that is not used any more does not live on because it is looked after.
     """
 
     def __init__(self) -> None:
-        # Protects the two fields below; never held while a pool's method runs, and no
-        # pool takes it while holding a lock of its own.
+        # Never held while a pool's method runs, nor taken under a pool's lock.
         self._lock = threading.Lock()
         self._pools: dict[weakref.ref[Maintained], float] = {}  # Next pass; guarded by _lock
         self._thread: threading.Thread | None = None  # guarded by _lock
@@ -51,15 +46,12 @@ class Reaper:
         if pool.reap_interval <= 0:
             return
         with self._lock:
-            reference = weakref.ref(pool, self._on_collected)
+            reference = weakref.ref(pool, lambda _: self.nudge())
             if reference in self._pools and self._thread is not None:
                 return
             self._pools[reference] = time.monotonic() + pool.reap_interval
             if self._thread is None:
                 self._thread = _start_thread(self._run)
-        self._bell.ring()
-
-    def _on_collected(self, _: weakref.ref[Maintained]) -> None:
         self._bell.ring()
 
     def unwatch(self, pool: Maintained) -> None:
@@ -87,7 +79,7 @@ class Reaper:
 
     def _run(self) -> None:
         while (pause := self._pass()) is not None:
-            self._bell.wait(min(pause, threading.TIMEOUT_MAX))
+            self._bell.wait(pause)
 
     def _pass(self) -> float | None:
         """Maintain what is due; returns seconds until the next time, ``None`` at the end."""
@@ -117,15 +109,14 @@ class Reaper:
 
 
 def _start_thread(target: Any) -> threading.Thread | None:
-    # Its own empty context: whatever request happens to use a pool first would otherwise
-    # lend the thread its context variables for ever, where threads inherit them (3.14).
+    # An empty context, or the first request that uses a pool would lend its own for ever (3.14).
     keywords: dict[str, Any] = {"context": Context()} if sys.version_info >= (3, 14) else {}
     thread = threading.Thread(target=target, name="django-connmgr-reaper", daemon=True, **keywords)
     try:
         thread.start()
     except RuntimeError:
-        # The interpreter is shutting down, or the machine is out of threads. Checkouts
-        # still take slots back from dead owners, so the pool works on without upkeep.
+        # The interpreter is shutting down, or the machine is out of threads. The pool works on
+        # without upkeep: checkouts still take slots back from dead owners.
         logger.warning("The upkeep thread could not be started.", exc_info=True)
         return None
     return thread

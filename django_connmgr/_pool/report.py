@@ -1,10 +1,8 @@
 """Words for an exhausted pool and for a long lease: numbers, owners, and what to do."""
 
-from __future__ import annotations
-
 import sys
-import traceback
 from collections.abc import Sequence
+from traceback import StackSummary, walk_stack
 from types import FrameType
 
 from .owner import Owner
@@ -17,20 +15,18 @@ MOST_LEASES = 5
 def describe_exhaustion(stats: PoolStats, leases: Sequence[LeaseRecord], waited: float) -> str:
     """The message of a ``PoolTimeout``."""
     idle = f"{stats.idle} idle ({stats.warm} warm)" if stats.warm else f"{stats.idle} idle"
-    first = (
+    numbers = (
         f"No connection from pool {stats.name!r} within {waited:.1f} s: "
         f"size={stats.size} of max_size={stats.max_size} ({stats.connecting} connecting, "
         f"{idle}, {stats.leased} leased, {stats.maintenance} in maintenance), "
         f"{stats.waiting} others waiting, pool {stats.status}."
     )
-    lines = [first]
-    if leases:
-        lines.append("Oldest holders:")
-        lines.extend(_describe_lease(lease) for lease in leases[:MOST_LEASES])
+    holders = [_describe_lease(lease) for lease in leases[:MOST_LEASES]]
+    if holders:
+        holders.insert(0, "Oldest holders:")
     if len(leases) > MOST_LEASES:
-        lines.append(f"  and {len(leases) - MOST_LEASES} more")
-    lines.append(_advice(stats))
-    return "\n".join(lines)
+        holders.append(f"  and {len(leases) - MOST_LEASES} more")
+    return "\n".join([numbers, *holders, _advice(stats)])
 
 
 def _describe_lease(lease: LeaseRecord) -> str:
@@ -58,20 +54,21 @@ def _advice(stats: PoolStats) -> str:
     )
 
 
-def describe_leak(
-    pool: str, owner: Owner | None, stack: traceback.StackSummary, held: float
-) -> str:
+def describe_leak(pool: str, owner: Owner | None, stack: StackSummary, held: float) -> str:
     """What to log about a lease that was taken at ``stack``, ``held`` seconds ago."""
-    name = "shared by several" if owner is None else owner.name
     text = (
-        f"Pool {pool!r}: thread {name!r} has held a connection for {held:.1f} s.\n"
+        f"Pool {pool!r}: thread {name_of(owner)!r} has held a connection for {held:.1f} s.\n"
         f"It was leased here:\n{format_stack(stack)}"
     )
     now = stack_of(owner)
     return f"{text}\nThe thread is here now:\n{now}" if now else text
 
 
-def stack_here() -> traceback.StackSummary:
+def name_of(owner: Owner | None) -> str:
+    return "shared by several" if owner is None else owner.name
+
+
+def stack_here() -> StackSummary:
     """The caller's caller's stack, cheap to take: source lines are read when it is printed."""
     return _extract(sys._getframe(2))
 
@@ -82,10 +79,10 @@ def stack_of(owner: Owner | None) -> str:
     return "" if frame is None else format_stack(_extract(frame))
 
 
-def _extract(frame: FrameType | None) -> traceback.StackSummary:
-    return traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
+def _extract(frame: FrameType | None) -> StackSummary:
+    return StackSummary.extract(walk_stack(frame), lookup_lines=False)
 
 
-def format_stack(stack: traceback.StackSummary) -> str:
+def format_stack(stack: StackSummary) -> str:
     """Oldest call last, as it reads from where the thread is."""
     return "".join(reversed(stack.format())).rstrip()

@@ -222,7 +222,9 @@ class PoolState(Generic[C]):
 
     def _is_full_locked(self, now: float) -> bool:
         """Whether there can be no further connection, by our limit or by the server's."""
-        return self.is_full or (bool(self.slots) and self.growth.is_refused(now))
+        # Not by ``is_full``, which is only a hint: a thread may be interrupted before it is noted.
+        is_full = len(self.slots) >= self.max_size
+        return is_full or (bool(self.slots) and self.growth.is_refused(now))
 
     def opened_locked(self, lease: Lease[C], slot: Slot[C], started: float, now: float) -> None:
         """A connection was opened for ``lease``, which has it now unless the pool was closed."""
@@ -263,9 +265,9 @@ class PoolState(Generic[C]):
             self.cold.pop(slot, None)
         else:
             previous.held.pop(slot, None)
-            if slot.is_entered:
-                self.warm.pop(slot, None)
-                self._leave_locked(slot)
+        if slot.is_entered:
+            self.warm.pop(slot, None)
+            self._leave_locked(slot)
         slot.owner = owner
         owner.held[slot] = None
         slot.scope = scope
@@ -283,9 +285,9 @@ class PoolState(Generic[C]):
         """
         scope = slot.scope
         if not slot.is_entered:
-            slot.is_entered = True
             if scope is not None:
                 scope.slots[slot] = self.home
+            slot.is_entered = True
         # Looked at after that: see ``Scope.end()``.
         is_running = slot.leased_in is RUNNING and not slot.has_outlived_its_unit()
         slot.stays_warm = is_running and self.is_open and slot.owner is not None
@@ -297,14 +299,14 @@ class PoolState(Generic[C]):
         scope, slot.scope = slot.scope, None
         if scope is not None:
             scope.slots.pop(slot, None)
-        slot.is_entered = slot.stays_warm = False
+        slot.stays_warm = slot.is_entered = False
 
     # Taking back
 
     def release_locked(
-        self, lease: Lease[C], is_warm: bool, now: float
+        self, lease: Lease[C], warm: Slot[C] | None, now: float
     ) -> Waiter | Decision[C] | None:
-        """Take a clean slot back: retire it, hand it over, or put it back.
+        """Take a clean slot back: retire it, hand it over, or put it back, warm if it is given.
 
         Returns what the caller is to do next: nothing, ring for the waiter that it went to
         straight from hand to hand, or carry out a decision. Only the caller may do that: until
@@ -325,11 +327,13 @@ class PoolState(Generic[C]):
             self._assign_locked(slot, waiter.lease, waiter.owner, waiter.scope, now)
             lease.slot = None
             self._dismiss_locked(waiter, now)
-            if self.decision is None:
+            if self.decision is None and not self.lost.queue:
                 return waiter
-            self.decision.wake.append(waiter)
+            self._decide_locked().wake.append(waiter)
+            if self.lost.queue:
+                self.serve_locked(now)
             return self.take_decision_locked()
-        if is_warm and (slot.stays_warm or self._enter_locked(slot)):
+        if warm and (slot.stays_warm or self._enter_locked(slot)):
             self.warm[slot] = None
         else:
             self._make_cold_locked(slot)
@@ -344,7 +348,7 @@ class PoolState(Generic[C]):
         """Take its owner from it. If it is IDLE, it stays so throughout."""
         owner, scope = slot.owner, slot.scope
         self.cold[slot] = None
-        slot.is_entered = slot.stays_warm = False
+        slot.stays_warm = slot.is_entered = False
         slot.owner = slot.scope = None
         if owner is not None:
             self.warm.pop(slot, None)
@@ -358,12 +362,12 @@ class PoolState(Generic[C]):
         It may have been condemned while it was looked after.
         """
         slot.leased_at, idle_since = now, slot.idle_since
-        following = self.release_locked(lease, True, now)
+        following = self.release_locked(lease, slot, now)
         if isinstance(following, Waiter):
             self._decide_locked().wake.append(following)
         elif following is not None:
             self.decision = following
-        if slot.state is IDLE:
+        if slot.lease is None or slot.lease() is not lease:
             slot.idle_since = idle_since
 
     def cool_locked(self, slot: Slot[C], owner: Owner) -> bool:
@@ -433,6 +437,8 @@ class PoolState(Generic[C]):
             slot.scope = scope
             slot.leased_in = RUNNING if scope is None else scope.state
         self._enter_locked(slot)
+        if slot.has_outlived_its_unit():
+            return False  # It ended before the entry.
         slot.idle_since = now
         slot.state = KEPT
         return True

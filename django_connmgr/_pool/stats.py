@@ -1,7 +1,5 @@
 """What a pool says about itself: its numbers, and who has what."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +82,6 @@ class LeaseRecord:
     #: The server's process, where there is one.
     backend_pid: int | None
     #: Where it was leased, if the pool has a ``leak_threshold``.
-    leased_at: str
+    leased_at: str = ""
     #: Where the owner is now, if that was asked for.
-    stack: str
+    stack: str = ""

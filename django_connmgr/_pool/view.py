@@ -1,7 +1,5 @@
 """What a pool shows of itself. Looking changes nothing."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from traceback import StackSummary
@@ -9,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .owner import Owner
-from .report import format_stack, stack_of
+from .report import format_stack, name_of, stack_of
 from .slot import CONNECTING, IDLE, KEPT, LEASED, MAINTENANCE, Slot
 from .state import PoolState
 from .stats import LeaseRecord, PoolStats
@@ -48,9 +46,8 @@ def is_warm(slot: Slot[Any]) -> bool:
 
 def _given_back_locked(state: PoolState[Any]) -> set[Slot[Any]]:
     """Slots that finalisers have given back, and that no pass has taken in yet."""
-    return {
-        slot for slot, witness, _ in state.lost.queue.copy() if witness in (slot.lease, slot.owner)
-    }
+    lost = state.lost.queue.copy()
+    return {slot for slot, witness, _ in lost if witness in (slot.lease, slot.owner)}
 
 
 def leases_locked(state: PoolState[Any], now: float, *, warm: bool = False) -> list[Seen]:
@@ -73,7 +70,7 @@ def _see(slot: Slot[Any], now: float) -> Seen:
     lease = None if slot.lease is None else slot.lease()
     holder = None if lease is None else lease.holder
     record = LeaseRecord(
-        owner="shared by several" if owner is None else owner.name,
+        owner=name_of(owner),
         is_alive=owner is None or owner.is_alive(),
         state="warm" if slot.state is IDLE else slot.state.value,
         unit="" if slot.scope is None else slot.scope.name,
@@ -81,8 +78,6 @@ def _see(slot: Slot[Any], now: float) -> Seen:
         held_for=now - slot.leased_at,
         idle_for=now - slot.idle_since if slot.state in {IDLE, KEPT} else 0.0,
         backend_pid=slot.backend_pid,
-        leased_at="",
-        stack="",
     )
     return record, owner, slot.stack
 

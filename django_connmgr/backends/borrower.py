@@ -207,8 +207,8 @@ class Borrower:
 
     def _undo(self, error: BaseException) -> None:
         """A checkout was interrupted, or refused: raises a refusal of the driver's as Django's."""
-        lease, wrapper = self.lease, self._wrapper
-        if lease is not None and wrapper.connection is None:  # It came in between.
+        lease = self.lease
+        if lease is not None:  # It came in between: nothing knows yet what it leased.
             self._let_go()
             lease.pool.release(lease)
         self.raise_as_django(error)
@@ -236,6 +236,7 @@ class Borrower:
         if pool is None or pool.is_closed or wrapper.settings_dict != self._settings:
             pool = self._look_up()
         if self.opening is not None or pool is None:
+            self._scope = _UNKNOWN  # Or the unit before would be taken for known, in its pool.
             return False
         if wrapper.closed_in_transaction:
             if wrapper.in_atomic_block:
@@ -441,7 +442,7 @@ class Borrower:
                 self._keep_for_unit(lease)
             return
         self._wrapper.connection = self.lease = None
-        if not self.pool.rest(lease, self.warm is not None):  # type: ignore[union-attr]
+        if not self.pool.rest(lease, self.warm):  # type: ignore[union-attr]
             if lease.slot is None:
                 self.warm = None  # Another owner has it, or it was closed.
             else:
@@ -601,7 +602,9 @@ class Borrower:
         """Other threads use the wrapper too, at any moment."""
         self._is_special = True
         lease = self.lease
-        if lease is not None and (self.is_in_use() or self.use(lease)):
+        if lease is None:
+            self.cool()  # The next is leased as a shared one, and not retaken.
+        elif self.is_in_use() or self.use(lease):
             self.holds |= SHARED
             lease.pool.share(lease)  # type: ignore[attr-defined]
 

@@ -1,10 +1,9 @@
 """The pool's view of a database driver: what all drivers have in common."""
 
-from __future__ import annotations
-
 import logging
 import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import closing
 from typing import Any, ClassVar, TypeVar
 
 from .._pool.driver import ConnectionState
@@ -19,25 +18,24 @@ S = TypeVar("S")
 class PhysicalDriver:
     """The pool's driver interface over ``Physical``; subclasses know one database driver."""
 
-    #: Attributes of the raw connection that its next borrower must find as they were at
-    #: the start. Reading one costs no round trip, nor does setting it while idle.
+    #: The driver's own base class of errors.
+    error: ClassVar[type[Exception]]
+    #: Attributes of the raw connection that its next borrower must find as they were at the start.
+    #: To read one costs no round trip, nor does it to set one while idle.
     restored: ClassVar[tuple[str, ...]] = ()
-    #: What of the raw connection is the same, as long as those are, and it is idle: names that
-    #: are fast to read.
+    #: Names that are fast to read, whose values are the same while those are, and it is idle.
     pictured: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: PoolOptions, connect: Callable[[float], Physical]) -> None:
         self.options = options
         self._connect = connect
-        names = [f"raw.{name}" for name in self.pictured]
-        #: See ``Driver.look``. A reset of the user's is called at every release.
-        self.look: Callable[[Physical], object] = (
-            _nothing_like_before
-            if callable(options.reset)
-            else operator.attrgetter("has_session_state", *names)
+        #: See ``Driver.look``.
+        self.look: Callable[[Physical], object] = operator.attrgetter(
+            "has_session_state", *[f"raw.{name}" for name in self.pictured]
         )
-        #: What connections have in common, as a rule. Written without a lock: two threads at
-        #: once cost one copy more.
+        if callable(options.reset):  # It is called at every release: nothing looks as before.
+            self.look = lambda _: object()
+        #: What connections have in common. Written without a lock: a race costs one copy more.
         self._shared: dict[str, Any] = {}
 
     def connect(self, timeout: float) -> Physical:
@@ -45,7 +43,7 @@ class PhysicalDriver:
 
     def watch(self, connection: Physical) -> Callable[[], object]:
         if self.options.check is not None:
-            return _always  # It is made at every checkout, as in psycopg_pool.
+            return lambda: True  # It is made at every checkout, as in psycopg_pool.
         return self.watch_raw(connection.raw)
 
     def backend_pid(self, connection: Physical) -> int | None:
@@ -54,10 +52,9 @@ class PhysicalDriver:
     def check(self, connection: Physical, timeout: float) -> bool:
         if not self.ping(connection.raw, timeout):
             return False
-        if self.options.check is None:
-            return True
         try:
-            self.options.check(connection.raw)
+            if self.options.check is not None:
+                self.options.check(connection.raw)
         except Exception:
             logger.warning("The pool option 'check' refused a connection.", exc_info=True)
             return False
@@ -80,9 +77,8 @@ class PhysicalDriver:
         if callable(reset):
             reset(raw)
         elif reset == "session" and had_session_state:
-            if connection.is_customised:
-                return False  # Nobody knows how to do again what was done to it.
-            return self.reset_session(connection)
+            # What code of others did when it was opened, cannot be done again.
+            return not connection.is_customised and self.reset_session(connection)
         return True
 
     def close(self, connections: Iterable[Physical], *, linger: bool) -> None:
@@ -97,33 +93,41 @@ class PhysicalDriver:
             self.options.configure(raw)
         if all(isinstance(value, Hashable) for value in wrapper_state.values()):
             wrapper_state = self._share("wrapper_state", wrapper_state)
-        return Physical(
-            raw,
-            wrapper_state,
-            self._share("baseline", {name: getattr(raw, name) for name in self.restored}),
-            self._share("session", self.session_of(raw)),
-        )
+        baseline = self._share("baseline", {name: getattr(raw, name) for name in self.restored})
+        return Physical(raw, wrapper_state, baseline, self._share("session", self.session_of(raw)))
 
     def _share(self, what: str, value: S) -> S:
-        """``value``, or the same as the connection before had: one object for all that agree."""
+        """``value``, or its equal that the connection before had: one object for all that agree."""
         known: S | None = self._shared.get(what)
         if known is None or known != value:
             known = self._shared[what] = value
         return known
 
-    # What a subclass knows of its driver: all of it about raw connections.
+    # What a subclass knows of its driver: all of it about raw connections. Those without a
+    # docstring are what ``Driver`` says of the method above that calls them.
 
     def watch_raw(self, raw: Any) -> Callable[[], object]:
-        """See ``Driver.watch``."""
         raise NotImplementedError
 
-    def ping(self, raw: Any, timeout: float) -> bool:
-        """See ``Driver.check``."""
-        raise NotImplementedError
+    def ping(self, raw: Any, timeout: float) -> bool:  # noqa: ARG002 - for those that know one
+        try:
+            with closing(raw.cursor()) as cursor:
+                cursor.execute("SELECT 1")
+        except self.error:
+            return False
+        return True
 
     def pid_of(self, raw: Any) -> int | None:  # noqa: ARG002 - for subclasses
-        """See ``Driver.backend_pid``."""
         return None
+
+    def state_of(self, raw: Any) -> ConnectionState:
+        raise NotImplementedError
+
+    def close_all(self, raws: list[Any], *, linger: bool) -> None:
+        raise NotImplementedError
+
+    def disown(self, raw: Any) -> None:
+        raise NotImplementedError
 
     def session_of(self, raw: Any) -> Mapping[str, Any]:  # noqa: ARG002 - for subclasses
         """See ``Physical.session``."""
@@ -133,26 +137,6 @@ class PhysicalDriver:
         """Make the session of the server as new; false if only a new connection is."""
         return False
 
-    def state_of(self, raw: Any) -> ConnectionState:
-        """See ``Driver.state``."""
-        raise NotImplementedError
-
-    def close_all(self, raws: list[Any], *, linger: bool) -> None:
-        """See ``Driver.close``."""
-        raise NotImplementedError
-
-    def disown(self, raw: Any) -> None:
-        """See ``Driver.abandon``."""
-        raise NotImplementedError
-
     def is_overloaded(self, error: Exception) -> bool:  # noqa: ARG002 - for subclasses
         """See ``Driver.is_overloaded``."""
         return False
-
-
-def _always() -> bool:
-    return True
-
-
-def _nothing_like_before(connection: Physical) -> object:  # noqa: ARG001
-    return object()

@@ -1,8 +1,7 @@
 """Opening physical connections, the wrapped engine's own way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections
@@ -11,22 +10,18 @@ from django.utils.functional import cached_property
 from .physical import Physical
 
 
+@dataclass
 class Opening:
     """A connection that a wrapper is opening for its pool."""
 
-    def __init__(self, timeout: float) -> None:
-        #: Seconds that it may take.
-        self.timeout = timeout
-        #: Code that ran when the connection was opened changed its session.
-        self.has_session_state = False
+    #: Seconds that it may take.
+    timeout: float
+    #: Code that ran when the connection was opened changed its session.
+    has_session_state: bool = False
 
 
 def open_physical(wrapper: Any, connect: Callable[[], None], timeout: float) -> Physical:
-    """Open a physical connection with ``connect()``, the wrapped engine's own.
-
-    For the pool: the wrapper itself is left without one, whatever happens. What the
-    wrapped engine does meanwhile, it does on a connection that is not leased yet.
-    """
+    """Open one with ``connect()``, the wrapped engine's own; the wrapper is left without one."""
     borrower = wrapper.borrower
     driver: Any = wrapper.connection_pool.driver
     before = set(vars(wrapper))
@@ -35,7 +30,9 @@ def open_physical(wrapper: Any, connect: Callable[[], None], timeout: float) -> 
     try:
         connect()
         left = type(wrapper).left_by_connect
-        left.update(name for name in set(vars(wrapper)) - before if not _is_cache(wrapper, name))
+        for name in set(vars(wrapper)) - before:
+            if not isinstance(getattr(type(wrapper), name, None), cached_property):
+                left.add(name)
         state = {name: value for name, value in vars(wrapper).items() if name in left}
         physical: Physical = driver.prepare(wrapper.connection, state)
         physical.is_customised = opening.has_session_state
@@ -68,7 +65,3 @@ def open_apart(
         else:
             connections[alias] = previous
     return physical
-
-
-def _is_cache(wrapper: Any, name: str) -> bool:
-    return isinstance(getattr(type(wrapper), name, None), cached_property)

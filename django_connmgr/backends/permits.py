@@ -1,7 +1,5 @@
 """``permanent_checkout``: what happens when code leases outside a unit of work or a block."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 
@@ -38,9 +36,6 @@ def permit_checkout(policy: str, alias: str) -> None:
 def _call_site() -> tuple[str, int]:
     """The innermost frame that is neither Django's nor ours."""
     frame = sys._getframe(1)
-    while frame.f_back is not None:
-        name = f"{frame.f_globals.get('__name__', '')}."
-        if not name.startswith(_INNER):
-            break
+    while frame.f_back and f"{frame.f_globals.get('__name__', '')}.".startswith(_INNER):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

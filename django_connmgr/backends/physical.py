@@ -1,7 +1,5 @@
 """A physical connection, with what the pool must remember beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +10,7 @@ class Physical:
     """What a slot holds: the real driver connection, and the state it was opened with."""
 
     raw: Any
-    #: Attributes that opening it left on the wrapper, such as ``isolation_level``: they
-    #: are laid on every wrapper that leases it.
+    #: Attributes that opening it left on the wrapper: every wrapper that leases it gets them.
     wrapper_state: Mapping[str, Any]
     #: Attributes of the driver's connection right after it was opened, by name.
     baseline: Mapping[str, Any]

@@ -1,7 +1,5 @@
 """The one check for those who do not have the application, and so none of its other checks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.apps import apps

@@ -1,7 +1,5 @@
 """What engines do with the socket under a connection, behind the driver's back."""
 
-from __future__ import annotations
-
 import functools
 import os
 import select
@@ -34,9 +32,8 @@ def watch(fd: int) -> Callable[[], object]:
 def _watch_maker() -> Callable[[int, int], Callable[[], int]]:
     """Calls of the system's ``poll()``, each for one descriptor and for certain events.
 
-    Python's own lets go of the GIL, also where it is told to wait for nothing. In a process with
-    busy threads the caller has to wait then until it gets the GIL back, for a call that takes
-    half a microsecond; so this one keeps it.
+    Python's own lets go of the GIL, also where it is told to wait for nothing. Among busy threads
+    the caller then waits to get it back, for a call of half a microsecond; so this one keeps it.
     """
     import ctypes  # psycopg imports it too; other drivers need neither.
 
@@ -55,39 +52,30 @@ def _watch_maker() -> Callable[[int, int], Callable[[], int]]:
 def await_hangups(fds: Iterable[int], timeout: float) -> None:
     """Wait until the other ends have hung up, all within ``timeout`` seconds; close ``fds``.
 
-    They are duplicates of sockets that the driver closed after saying goodbye, so all
-    that can still arrive is the end.
+    They are duplicates of sockets that the driver closed after saying goodbye.
     """
     deadline = time.monotonic() + timeout
     for fd in fds:
         try:
-            while is_readable(fd, max(deadline - time.monotonic(), 0.0)):
-                if not os.read(fd, 4096):
-                    break
+            while is_readable(fd, deadline - time.monotonic()) and os.read(fd, 4096):
+                pass
         except OSError:
             pass  # Reset: the other end is gone too.
         finally:
             os.close(fd)
 
 
-def disown(fd: int, connection: object) -> None:
-    """In a forked child: put ``/dev/null`` in the place of an inherited socket.
+def disown(connection: object, fd: int = -1) -> None:
+    """In a forked child: put ``/dev/null`` in the place of an inherited socket, if there is one.
 
-    The descriptor is shared with the parent, and so is the session with the server: a
-    goodbye from here would end the parent's. The connection object is kept alive, so
-    that no finaliser runs on a structure that a thread of the parent may have been
-    changing when the process forked.
+    The descriptor is shared with the parent, and so is the session with the server: a goodbye from
+    here would end the parent's. The connection object is kept alive, so that no finaliser runs on a
+    structure that a thread of the parent may have been changing when the process forked.
     """
     _inherited.append(connection)
-    if fd < 0:
-        return
-    null = os.open(os.devnull, os.O_RDWR)
-    try:
-        os.dup2(null, fd, inheritable=False)
-    finally:
-        os.close(null)
-
-
-def keep(connection: object) -> None:
-    """In a forked child: never finalise this."""
-    _inherited.append(connection)
+    if fd >= 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            os.dup2(null, fd, inheritable=False)
+        finally:
+            os.close(null)

@@ -1,12 +1,9 @@
 """Which statements leave something behind in the session of the server."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
-# A statement that starts like this changes the session, unless it says LOCAL: the first of
-# the text or one after a semicolon, perhaps after comments.
+# A statement that starts like this changes the session, unless it says LOCAL.
 _STARTS = re.compile(
     r"(?:\A|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*"
     r"(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|LISTEN\b|UNLISTEN\b|PREPARE\b"
@@ -22,13 +19,11 @@ _ANYWHERE = re.compile(
     r"|\bINTO\s+(?:LOCAL\s+)?TEMP(?:ORARY)?\b|\bCREATE\b.*\bpg_temp\s*\.",
     re.IGNORECASE | re.DOTALL,
 )
-#: Statements differ by their parameters only, which are not in the text, so a program has
-#: few; longer ones (bulk inserts) are not worth remembering.
+#: Statements that were found to leave nothing behind. Parameters are not in the text, so a
+#: program has few; longer ones (bulk inserts) are not worth remembering.
+harmless: set[Any] = set()
 _REMEMBERED = 2048
 _LONGEST = 4096
-
-#: Statements that were found to leave nothing behind.
-harmless: set[Any] = set()
 
 
 def touches_session(sql: Any) -> bool:
@@ -36,20 +31,18 @@ def touches_session(sql: Any) -> bool:
 
     True, to be safe, for what is composed and cannot be read here without a connection.
     """
-    if isinstance(sql, str):
-        found = _look(sql[:_LONGEST])
-        if not found and len(sql) <= _LONGEST:
-            if len(harmless) >= _REMEMBERED:
-                harmless.clear()
-            harmless.add(sql)
-        return found
-    if isinstance(sql, bytes):
-        return _look(sql[:_LONGEST].decode("latin-1"))
     try:
-        return _look(sql.as_string(None))
+        if isinstance(sql, str):
+            text = sql[:_LONGEST]
+        elif isinstance(sql, bytes):
+            text = sql[:_LONGEST].decode("latin-1")
+        else:
+            text = sql.as_string(None)
+        found = _STARTS.search(text) is not None or _ANYWHERE.search(text) is not None
     except Exception:
         return True
-
-
-def _look(sql: str) -> bool:
-    return _STARTS.search(sql) is not None or _ANYWHERE.search(sql) is not None
+    if not found and isinstance(sql, str) and len(sql) <= _LONGEST:
+        if len(harmless) >= _REMEMBERED:
+            harmless.clear()
+        harmless.add(sql)
+    return found

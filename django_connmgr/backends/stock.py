@@ -1,7 +1,5 @@
 """The wrapper of Django's that ours are mixed in before, as type checkers should see it."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
         _thread_sharing_count: int
 
         def create_cursor(self, name: str | None = None) -> Any: ...
-
         def _cursor(self, name: str | None = None) -> Any: ...
         def _close(self) -> None: ...
         def _commit(self) -> None: ...

@@ -1,28 +1,24 @@
 """Celery: every task that a worker runs is one unit of work.
 
-The tracer is what a worker calls for a task, in every kind of pool. It sends
-``task_prerun`` first and ``task_postrun`` last, and in between it runs the task, its
-handlers (``on_success()``, ``after_return()``, ...), and what they call in place. So the
-unit is put around the tracer, and whatever any of them leases goes back when it ends,
-however it ends. ``apply()`` and ``task_always_eager`` build a tracer of their own for each
-call: a task in place is a part of its caller's unit, and of its transaction.
+The tracer is what a worker calls for a task, in every kind of pool. It sends ``task_prerun`` first
+and ``task_postrun`` last, and in between it runs the task, its handlers (``on_success()``, ...),
+and what they call in place. So the unit is put around the tracer. ``apply()`` and
+``task_always_eager`` build a tracer of their own for each call: a task in place is a part of its
+caller's unit, and of its transaction.
 
-What a worker does itself for a task that it revoked, or whose process it lost or killed
-for its time limit, is a unit too.
+What a worker does itself for a task that it revoked, or whose process it lost or killed for its
+time limit, is a unit too.
 
-Celery's own support for Django closes connections around every task. In a prefork worker
-it also closes the pool, where ``OPTIONS["pool"]`` is set: that is how it keeps forked
-children from using their parent's sockets, and it costs two reconnects for each task. Our
-pools start empty in a forked child and are given their connections back by the unit, so
-there is nothing left for it to do: it does not get to see our connections. It goes on as
-before with those of every other engine. ``close_pool()`` itself keeps its meaning, because
-test runners need it.
+Celery's own support for Django closes connections around every task. In a prefork worker it also
+closes the pool, where ``OPTIONS["pool"]`` is set: that is how it keeps forked children from using
+their parent's sockets, and it costs two reconnects for each task. Our pools start empty in a forked
+child and are given their connections back by the unit, so it does not get to see our connections,
+but those of every other engine. ``close_pool()`` keeps its meaning: test runners need it.
 """
-
-from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from celery import signals
@@ -38,9 +34,8 @@ _WORKERS_OWN = ("on_failure", "on_timeout", "_announce_revoked", "_announce_canc
 def install() -> None:
     """Make the tasks of the workers that start in this process units of work. Idempotent.
 
-    Called when Django is set up, if Celery is loaded by then, as it is in every
-    ``celery worker``. Call it before you start a worker in a process that loads Celery
-    later.
+    Called when Django is set up, if Celery is loaded by then, as in every ``celery worker``. Call
+    it before you start a worker in a process that loads Celery later.
     """
     # Later, because only a worker needs the modules that are hooked.
     signals.worker_init.connect(hook_worker, weak=False, dispatch_uid="django_connmgr")
@@ -54,21 +49,15 @@ def hook_worker(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
 
     if isinstance(vars(DjangoWorkerFixup).get("_db"), property):
         return
-    Task.__trace__ = property(_tracer_in_unit, _set_tracer)
-    DjangoWorkerFixup._db = property(lambda _: _without_pools, _keep_without_pools)
+    Task.__trace__ = property(lambda task: vars(task).get("_connmgr_tracer"), _set_tracer)
+    # Celery sets the attribute once, to ``django.db``.
+    DjangoWorkerFixup._db = property(lambda _: _DB, lambda _, module: None)  # noqa: ARG005
     for name in _WORKERS_OWN:
         setattr(Request, name, _in_unit(getattr(Request, name)))
 
 
-_TRACER = "_connmgr_tracer"
-
-
-def _tracer_in_unit(task: Any) -> Any:
-    return vars(task).get(_TRACER)
-
-
 def _set_tracer(task: Any, tracer: Callable[..., Any] | None) -> None:
-    vars(task)[_TRACER] = tracer and unit_of_work(task.name)(tracer)
+    vars(task)["_connmgr_tracer"] = tracer and unit_of_work(task.name)(tracer)
 
 
 def _in_unit(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,25 +69,13 @@ def _in_unit(method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-class _WithoutPools:
-    """What Celery takes for ``django.db``, with the connections that it is to look after."""
-
-    @property
-    def connections(self) -> _WithoutPools:
-        return self
-
-    def all(self, initialized_only: bool = True) -> list[BaseDatabaseWrapper]:  # noqa: ARG002
-        return [
-            wrapper for wrapper in connections.all(initialized_only=True) if not _is_pooled(wrapper)
-        ]
+def _without_pool(initialized_only: bool = True) -> list[BaseDatabaseWrapper]:  # noqa: ARG001
+    return [
+        wrapper
+        for wrapper in connections.all(initialized_only=True)
+        if getattr(wrapper, "connection_pool", None) is None
+    ]
 
 
-def _is_pooled(wrapper: Any) -> bool:
-    return hasattr(type(wrapper), "connection_pool") and wrapper.connection_pool is not None
-
-
-_without_pools = _WithoutPools()
-
-
-def _keep_without_pools(fixup: Any, module: Any) -> None:
-    """Celery sets the attribute once, to ``django.db``."""
+#: What Celery takes for ``django.db``, with the connections that it is to look after.
+_DB = SimpleNamespace(connections=SimpleNamespace(all=_without_pool))

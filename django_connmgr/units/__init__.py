@@ -1,7 +1,5 @@
 """Units of work: what was leased in one is released when it ends, on whichever thread."""
 
-from __future__ import annotations
-
 from .executors import Thread, ThreadPoolExecutor, wrap_executor
 from .unit import Unit
 from .work import unit_of_work

@@ -1,7 +1,5 @@
 """Management commands are units of work, from the command line or by ``call_command()``."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -19,12 +17,10 @@ _WRAPPED = "_connmgr_wrapped"
 def wrap_commands() -> None:
     """Make every management command a unit of work.
 
-    Django is wrapped because it says nowhere that a command begins or ends. All commands go
-    through ``execute()``. So do those that end only with their process, like ``runserver``:
-    what their own thread leases stays with it for as long, as ever; requests, tasks and blocks
-    inside are units of their own. ``check_migrations()`` is one too, because ``runserver``
-    calls it before it serves, with the reloader on another thread, and never queries there
-    again. Idempotent.
+    Django is wrapped because it says nowhere that a command begins or ends. All commands go through
+    ``execute()``; what the own thread of one like ``runserver`` leases stays with it for as long,
+    but requests, tasks and blocks inside are units of their own. ``check_migrations()`` is one too:
+    ``runserver`` calls it before it serves, and never queries on that thread again. Idempotent.
     """
     from django.core.management.base import BaseCommand  # Later: a server needs no commands.
 

@@ -1,7 +1,5 @@
 """The unit of work that the calling code belongs to."""
 
-from __future__ import annotations
-
 from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
@@ -15,9 +13,8 @@ get_current = current_unit.get
 #: What asgiref makes for each ASGI request; ``None`` elsewhere.
 get_context = SyncToAsync.thread_sensitive_context.get
 
-#: Units of ASGI requests, by what asgiref makes for each. Django up to 5.2 sends
-#: ``request_started`` from a task of its own, whose context variables end with it, so
-#: the request itself would not see its unit in ``current_unit``.
+#: Units of ASGI requests, by what asgiref makes for each: Django up to 5.2 sends
+#: ``request_started`` from a task of its own, and what that sets in ``current_unit`` ends with it.
 _units: WeakKeyDictionary[ThreadSensitiveContext, Unit] = WeakKeyDictionary()
 #: Whether there has ever been one.
 _has_units = False
@@ -38,8 +35,7 @@ def find_unit() -> Unit | None:
 def note_request_unit(unit: Unit, context: ThreadSensitiveContext) -> None:
     """A request begins that is served in a context of asgiref's.
 
-    Its unit stays with it after its end, for threads that the request leaves behind: what
-    they lease then is given back as soon as they do not use it.
+    Its unit stays with it after its end: what threads that it leaves behind lease goes after use.
     """
     global _has_units  # noqa: PLW0603 - faster to ask than the dictionary
     _has_units = True

@@ -1,7 +1,5 @@
 """Threads and executors that belong to the unit of work of their callers."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from concurrent import futures
@@ -9,7 +7,8 @@ from contextvars import copy_context
 from threading import Thread as _Thread
 from typing import Any, ParamSpec, TypeVar
 
-from .thread import release_everything
+from .._pool.owner import here
+from .thread import release_all
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,14 +20,12 @@ def _in_unit(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        # A copy for each call: a context cannot be entered twice at once.
-        return context.copy().run(run_and_release, *args, **kwargs)
-
-    def run_and_release(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            # A copy for each call: a context cannot be entered twice at once.
+            return context.copy().run(function, *args, **kwargs)
         finally:
-            release_everything()
+            if here.owner.held:
+                release_all()
 
     return run
 

@@ -1,10 +1,4 @@
-"""Requests are units of work, by Django's signals.
-
-Signals, not a middleware, because they are sent for every request, also for one that no
-middleware sees, by WSGI and ASGI handlers alike.
-"""
-
-from __future__ import annotations
+"""Requests are units of work, by Django's signals: those come for requests no middleware sees."""
 
 import functools
 from typing import Any
@@ -56,14 +50,14 @@ def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal recei
     unit = get_current()
     if unit is None or not unit.is_request:
         unit = find_unit()
-        if unit is not None and not unit.is_request:
-            unit = None
-    if unit is not None and unit.scope.state is not OVER:
-        current_unit.set(unit.parent)
-        if not (here.owner.held or unit_finished.receivers):
-            unit.scope.end()  # As nearly always: Django has closed its connections by now.
-            return
-        finish(unit)
+    if unit is not None and unit.is_request:
+        scope = unit.scope
+        if scope.state is not OVER:
+            current_unit.set(unit.parent)
+            if not (here.owner.held or unit_finished.receivers):
+                scope.end()  # As nearly always: Django has closed its connections by now.
+                return
+            finish(unit)
     if here.owner.held:
         release_all()
 
@@ -75,20 +69,21 @@ _WRAPPED = "_connmgr_wrapped"
 def wrap_handlers() -> None:
     """Give back what a request leased before the first chunk of its streamed response.
 
-    Django is wrapped because it says nothing between the two: ``request_finished`` comes
-    after the last chunk, which may be hours later, and a middleware would have to be set by
-    every project, and does not see what is outside of it. Every handler of Django's, the test
-    clients' too, takes its responses from these two methods. Idempotent.
+    Django is wrapped because it says nothing between the two: ``request_finished`` comes after
+    the last chunk, which may be hours later, and a middleware does not see what is outside of
+    it. Every handler of Django's, the test clients' too, takes its responses from these two
+    methods. Idempotent.
     """
     # Later, because connections are used where no request is ever served.
-    from django.core.handlers.base import BaseHandler
+    from django.core.handlers import base
 
-    if hasattr(BaseHandler.get_response, _WRAPPED):
+    handler_class: Any = base.BaseHandler
+    if hasattr(handler_class.get_response, _WRAPPED):
         return
-    get_response, get_response_async = BaseHandler.get_response, BaseHandler.get_response_async
+    get_response, get_response_async = handler_class.get_response, handler_class.get_response_async
 
     @functools.wraps(get_response)
-    def get_response_and_release(handler: BaseHandler, request: HttpRequest) -> HttpResponseBase:
+    def get_response_and_release(handler: Any, request: HttpRequest) -> Any:
         response = get_response(handler, request)
         unit = _unit_of_stream(response)
         if unit is not None:
@@ -96,9 +91,7 @@ def wrap_handlers() -> None:
         return response
 
     @functools.wraps(get_response_async)
-    async def get_response_async_and_release(
-        handler: BaseHandler, request: HttpRequest
-    ) -> HttpResponseBase:
+    async def get_response_async_and_release(handler: Any, request: HttpRequest) -> Any:
         response = await get_response_async(handler, request)
         unit = _unit_of_stream(response)
         if unit is not None:
@@ -108,10 +101,8 @@ def wrap_handlers() -> None:
         return response
 
     setattr(get_response_and_release, _WRAPPED, True)
-    BaseHandler.get_response = get_response_and_release  # type: ignore[method-assign,assignment]
-    BaseHandler.get_response_async = (  # type: ignore[method-assign]
-        get_response_async_and_release  # type: ignore[assignment]
-    )
+    handler_class.get_response = get_response_and_release
+    handler_class.get_response_async = get_response_async_and_release
 
 
 def _unit_of_stream(response: HttpResponseBase) -> Unit | None:

@@ -1,7 +1,5 @@
 """What the calling thread has leased, on every alias."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .._pool.owner import here
 from .current import find_unit
 from .unit import Unit
 
@@ -17,8 +14,7 @@ logger = logging.getLogger("django_connmgr.connections")
 
 
 class _Past(threading.local):
-    """The calling thread's: whether a unit of work has begun on it."""
-
+    #: Whether a unit of work has begun on the calling thread.
     has_worked = False
 
 
@@ -31,38 +27,26 @@ def release(wrapper: BaseDatabaseWrapper) -> bool:
     return borrower is not None and bool(borrower.release())
 
 
-def release_all() -> int:
+def release_all(unit: Unit | None = None) -> int:
     """``release()`` for every alias that this thread has used; returns how many went.
 
-    An alias that fails is logged and does not keep the others.
+    With ``unit``, only what was leased in it. An alias that fails is logged and does not keep the
+    others. Callers whose thread mostly has nothing look at ``here.owner.held`` first.
     """
     released = 0
     for wrapper in connections.all(initialized_only=True):
         try:
-            released += release(wrapper)
+            if unit is None or _is_leased_in(unit, wrapper):
+                released += release(wrapper)
         except Exception:
             logger.exception("Could not release the connection of %r.", wrapper.alias)
     return released
 
 
-def release_everything() -> None:
-    """As ``release_all()``, where something ends. Cheap on a thread that has nothing."""
-    if here.owner.held:
-        release_all()
-
-
-def release_leases_of(unit: Unit) -> int:
-    """Release what this thread has leased in ``unit``, also under an open cursor."""
-    released = 0
-    for wrapper in connections.all(initialized_only=True):
-        lease = _lease_of(wrapper)
-        if lease is None or lease.slot is None or lease.slot.scope is not unit.scope:
-            continue
-        try:
-            released += release(wrapper)
-        except Exception:
-            logger.exception("Could not release the connection of %r.", wrapper.alias)
-    return released
+def _is_leased_in(unit: Unit, wrapper: Any) -> bool:
+    lease = getattr(getattr(wrapper, "borrower", None), "lease", None)
+    slot = None if lease is None else lease.slot  # Once: another thread may end the lease.
+    return slot is not None and slot.scope is unit.scope
 
 
 def release_what_came_before(*, only_quiescent: bool = False) -> None:
@@ -71,24 +55,19 @@ def release_what_came_before(*, only_quiescent: bool = False) -> None:
         borrower: Any = getattr(wrapper, "borrower", None)
         if borrower is None:
             continue
-        lease = borrower.lease
-        if lease is None:
+        if borrower.lease is None:
             borrower.cool()  # Whosever it is: that costs its unit no more than its first choice.
         elif (
             not (only_quiescent and borrower.holds)
-            and not _belongs_to_a_unit(lease.slot)
+            and not _belongs_to_a_unit(borrower.lease.slot)
             and not borrower.has_transaction()
         ):
             borrower.release()
 
 
-def _lease_of(wrapper: BaseDatabaseWrapper) -> Any:
-    return getattr(getattr(wrapper, "borrower", None), "lease", None)
-
-
 def _belongs_to_a_unit(slot: Any) -> bool:
     """Whether it is a surrounding unit's: a request's, or that of the thread's starter."""
     unit = find_unit()
-    while unit is not None and slot.scope is not unit.scope:
+    while unit is not None and slot is not None and slot.scope is not unit.scope:
         unit = unit.parent
-    return unit is not None
+    return unit is not None and slot is not None

@@ -1,7 +1,5 @@
 """A unit of work: a request, a task, a message. Leases belong to the unit that took them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any, Self
 
@@ -11,10 +9,10 @@ from .._pool.scope import OVER, Scope
 class Unit:
     """What leases are released with. One object, shared by all who work on the unit.
 
-    The current unit is a context variable, so threads and tasks that are started with a
-    copy of the context (``sync_to_async``, ``asyncio.to_thread``, child tasks, our
-    executors) lease for the same unit. The pools know its ``scope`` only: so a unit that is
-    never ended, as of a request that a server cancels, is collected, and gives up its leases then.
+    The current unit is a context variable, so threads and tasks that are started with a copy of
+    the context (``sync_to_async``, child tasks, our executors) lease for the same unit. The pools
+    know its ``scope`` only: so a unit that never ends, as of a request that a server cancels, is
+    collected, and gives up its leases then.
     """
 
     __slots__ = ("__weakref__", "is_request", "memory", "parent", "scope")
@@ -44,7 +42,6 @@ class Unit:
         return self.scope.state is OVER
 
     def end(self) -> int:
-        """As ``Scope.end()``."""
         return self.scope.end()
 
     def __del__(self) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import functools
 from collections.abc import Callable
 from contextvars import Token
-from types import TracebackType
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -16,7 +15,7 @@ from .._pool.owner import here
 from ..block import Block
 from ..signals import unit_finished, unit_started
 from .current import current_unit, find_unit
-from .thread import past, release_leases_of, release_what_came_before
+from .thread import past, release_all, release_what_came_before
 from .unit import Unit
 
 
@@ -41,12 +40,7 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
         unit_started.send_robust(sender=Unit, unit=unit)
         return unit
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         finish(self._leave())
 
     def _leave(self) -> Unit:
@@ -59,16 +53,10 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
     async def __aenter__(self) -> Unit:
         return self.__enter__()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         unit = self._leave()
-        # The end of a unit talks to databases, so not on the event loop; and what the ORM
-        # leased in this task is the thread's that serves it. A task that is cancelled once
-        # more meanwhile does not keep the unit from ending.
+        # The end of a unit talks to databases, so not on the event loop, but in the thread where
+        # the ORM of this task leases. A second cancellation does not keep the unit from ending.
         await asyncio.shield(sync_to_async(finish)(unit))
 
     def _around(self, function: Callable[..., Any]) -> Callable[[], unit_of_work]:
@@ -78,7 +66,7 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
 
 def finish(unit: Unit) -> int:
     """End a unit: this thread's leases first, which may have open cursors, then the others."""
-    released = release_leases_of(unit) if here.owner.held else 0
+    released = release_all(unit) if here.owner.held else 0
     released += unit.end()
     if unit_finished.receivers:
         unit_finished.send_robust(sender=Unit, unit=unit, released=released)

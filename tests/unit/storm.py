@@ -55,7 +55,7 @@ def borrow_until_struck(pool: ConnectionPool[FakeConnection], end: float) -> Non
         if retaken is not None:
             pool.keep(retaken, None)
             pool.use(retaken)
-            pool.rest(retaken, is_warm=True)
+            pool.rest(retaken, retaken.slot)
             if random.random() < 0.5:
                 pool.cool(slot)
 

@@ -110,7 +110,7 @@ def its_own_warm(pool: Pool, number: int) -> Action:
     def action() -> None:
         lease = pool.retake(slot)
         assert lease is not None
-        pool.rest(lease, is_warm=True)
+        pool.rest(lease, lease.slot)
         assert pool.cool(slot)
 
     return action

@@ -439,7 +439,7 @@ def keep_and_use(world: World) -> Callable[[], object]:
         world.pool.use(lease)
         world.pool.share(lease)
         world.pool.share(lease, is_shared=False)
-        world.pool.rest(lease, is_warm=True)
+        world.pool.rest(lease, lease.slot)
 
     return action
 

@@ -496,12 +496,12 @@ def test_rest_leaves_what_is_not_clean_to_its_borrower(
     pool = make_pool()
     lease = pool.acquire()
     lease.connection.state = ConnectionState.IN_TRANSACTION
-    assert pool.rest(lease, is_warm=True) is False
+    assert pool.rest(lease, lease.slot) is False
     assert (picture(pool), lease.is_held(), driver.resets) == ({"leased": 1}, True, 0)
     lease.connection.state = ConnectionState.IDLE
-    assert pool.rest(lease, is_warm=True) is True
+    assert pool.rest(lease, lease.slot) is True
     assert (picture(pool), lease.is_held()) == ({"idle": 1, "warm": 1}, False)
-    assert pool.rest(lease, is_warm=True) is False
+    assert pool.rest(lease, lease.slot) is False
 
 
 def test_rest_says_whether_it_lies_in_the_pool(make_pool: MakePool, clock: ManualClock) -> None:
@@ -509,11 +509,11 @@ def test_rest_says_whether_it_lies_in_the_pool(make_pool: MakePool, clock: Manua
     lease = pool.acquire()
     waiting = Borrower(pool)
     clock.await_waiters()
-    assert pool.rest(lease, is_warm=True) is False  # The waiter has it.
+    assert pool.rest(lease, lease.slot) is False  # The waiter has it.
     waiting.give_back()
     lease = pool.acquire()
     pool.recycle()
-    assert pool.rest(lease, is_warm=True) is False  # It is closed.
+    assert pool.rest(lease, lease.slot) is False  # It is closed.
     assert (picture(pool), lease.is_held()) == ({}, False)
 
 

@@ -1,7 +1,5 @@
 """``ENGINE = "django_connmgr.backends.postgresql"``."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, ClassVar
 

@@ -1,30 +1,43 @@
 """What both drivers for PostgreSQL share."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..._pool.driver import ConnectionState
+from .. import sockets
 from ..driver import PhysicalDriver
 from ..physical import Physical
 
-#: How long to wait for a server process to end after a goodbye, in seconds. It takes one
-#: or two milliseconds; until then the server counts the connection as open.
+#: Seconds to wait for a server process to end after a goodbye: it takes one or two milliseconds.
 GOODBYE = 0.1
 
-#: SQLSTATE too_many_connections.
-TOO_MANY_CONNECTIONS = "53300"
 #: libpq does not hand out the SQLSTATE of a refused connection, so its words must serve.
 _REFUSALS = ("too many clients", "too many connections", "remaining connection slots")
 
+# libpq's ``PGTransactionStatusType``, which is a number to both drivers.
+_IDLE, _ACTIVE, _IN_TRANSACTION, _IN_ERROR = range(4)
+_STATES = {
+    _IDLE: ConnectionState.IDLE,
+    _IN_TRANSACTION: ConnectionState.IN_TRANSACTION,
+    _IN_ERROR: ConnectionState.IN_TRANSACTION,
+}
+
 
 class PostgreSQLDriver(PhysicalDriver):
+    def watch_raw(self, raw: Any) -> Callable[[], object]:
+        return sockets.watch(raw.fileno())
+
+    def pid_of(self, raw: Any) -> int | None:
+        pid: int = raw.info.backend_pid
+        return pid
+
     def session_of(self, raw: Any) -> Mapping[str, Any]:
         return {"TimeZone": raw.info.parameter_status("TimeZone")}
 
     def reset_session(self, connection: Physical) -> bool:
-        # DISCARD ALL, because RESET ALL leaves the role, locks, temporary tables and more.
-        # It is never prepared, or it would discard itself, and never in a transaction.
+        # DISCARD ALL, because RESET ALL leaves the role, locks, temporary tables and more. It is
+        # never prepared, or it would discard itself, and never in a transaction.
         raw = connection.raw
         autocommit, raw.autocommit = raw.autocommit, True
         try:
@@ -36,13 +49,42 @@ class PostgreSQLDriver(PhysicalDriver):
             raw.autocommit = autocommit
         return True
 
-    def execute(self, raw: Any, sql: str, params: tuple[str, ...] | None = None) -> None:
-        """Send one statement, unprepared."""
-        raise NotImplementedError
+    def state_of(self, raw: Any) -> ConnectionState:
+        if raw.closed:
+            return ConnectionState.UNUSABLE
+        return _STATES.get(raw.info.transaction_status, ConnectionState.UNUSABLE)
+
+    def close_all(self, raws: list[Any], *, linger: bool) -> None:
+        lines = []
+        for raw in raws:
+            try:
+                if linger:
+                    if raw.info.transaction_status == _ACTIVE:
+                        # Or the server would work on in vain, and count it against us.
+                        self.cancel(raw)
+                    lines.append(os.dup(raw.fileno()))
+                raw.close()
+            except (self.error, OSError):
+                raw.close()  # Broken already: no server is there to say goodbye to.
+        sockets.await_hangups(lines, GOODBYE)
+
+    def disown(self, raw: Any) -> None:
+        try:
+            sockets.disown(raw, raw.fileno())
+        except self.error:
+            sockets.disown(raw)  # Closed before the fork.
 
     def is_overloaded(self, error: Exception) -> bool:
         sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
         if sqlstate is not None:
-            return bool(sqlstate == TOO_MANY_CONNECTIONS)
+            return bool(sqlstate == "53300")  # too_many_connections
         message = str(error)
         return any(words in message for words in _REFUSALS)
+
+    def execute(self, raw: Any, sql: str, params: tuple[str, ...] | None = None) -> None:
+        """Send one statement, unprepared."""
+        raise NotImplementedError
+
+    def cancel(self, raw: Any) -> None:
+        """Cancel the query that runs."""
+        raise NotImplementedError

@@ -1,65 +1,43 @@
-"""How a psycopg 3 connection is checked, closed and abandoned."""
+"""How a psycopg 3 connection is looked at, checked and cancelled."""
 
-from __future__ import annotations
-
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from psycopg.pq import ConnStatus, PipelineStatus, TransactionStatus
+from psycopg.pq import PipelineStatus
 
 from ..._pool.driver import ConnectionState
 from .. import sockets
 from ..cursors import HOLDING
 from ..physical import Physical
-from .common import GOODBYE, PostgreSQLDriver
+from .common import PostgreSQLDriver
 
 #: How long to wait for the server to accept the cancellation of an abandoned query, in seconds.
 CANCEL = 1.0
 
-_STATES = {
-    TransactionStatus.IDLE: ConnectionState.IDLE,
-    TransactionStatus.INTRANS: ConnectionState.IN_TRANSACTION,
-    TransactionStatus.INERROR: ConnectionState.IN_TRANSACTION,
+#: What is restored, and where psycopg keeps it, which is faster to read than its properties.
+_KEPT = {
+    "autocommit": "_autocommit",
+    "isolation_level": "_isolation_level",
+    "read_only": "_read_only",
+    "deferrable": "_deferrable",
+    "row_factory": "row_factory",
+    "cursor_factory": "cursor_factory",
+    "server_cursor_factory": "server_cursor_factory",
+    "prepare_threshold": "_prepared.prepare_threshold",
 }
+_STATUS = ("pgconn.transaction_status", "pgconn.status", "pgconn.pipeline_status")
 
 
 class Psycopg3Driver(PostgreSQLDriver):
-    restored = (
-        "autocommit",
-        "isolation_level",
-        "read_only",
-        "deferrable",
-        "row_factory",
-        "cursor_factory",
-        "server_cursor_factory",
-        "prepare_threshold",
-    )
-    pictured = (
-        "_autocommit",
-        "_isolation_level",
-        "_read_only",
-        "_deferrable",
-        "row_factory",
-        "cursor_factory",
-        "server_cursor_factory",
-        "_prepared.prepare_threshold",
-        "pgconn.transaction_status",
-        "pgconn.status",
-        "pgconn.pipeline_status",
-    )
+    error = psycopg.Error
+    restored = tuple(_KEPT)
+    pictured = (*_KEPT.values(), *_STATUS)
 
     def prepare(self, raw: Any, wrapper_state: Mapping[str, Any]) -> Physical:
         raw.server_cursor_factory = HOLDING[raw.server_cursor_factory]
         return super().prepare(raw, wrapper_state)
-
-    def watch_raw(self, raw: psycopg.Connection[Any]) -> Callable[[], object]:
-        return sockets.watch(raw.pgconn.socket)
-
-    def pid_of(self, raw: psycopg.Connection[Any]) -> int | None:
-        return raw.info.backend_pid
 
     def ping(self, raw: psycopg.Connection[Any], timeout: float) -> bool:
         # An empty query by hand, because ``execute()`` knows no time limit: a server that
@@ -71,9 +49,8 @@ class Psycopg3Driver(PostgreSQLDriver):
             pgconn.flush()
             while True:
                 while pgconn.is_busy():
-                    left = max(deadline - time.monotonic(), 0.0)
-                    if not sockets.is_readable(pgconn.socket, left):
-                        # Nobody is there who would take a cancellation or hang up.
+                    if not sockets.is_readable(pgconn.socket, deadline - time.monotonic()):
+                        # No server is there that would take a cancellation or hang up.
                         raw.close()
                         return False
                     pgconn.consume_input()
@@ -88,33 +65,17 @@ class Psycopg3Driver(PostgreSQLDriver):
         connection.raw._prepared.clear()
         return is_reset
 
+    def state_of(self, raw: psycopg.Connection[Any]) -> ConnectionState:
+        if raw.pgconn.pipeline_status != PipelineStatus.OFF:
+            return ConnectionState.UNUSABLE
+        return super().state_of(raw)
+
+    def disown(self, raw: psycopg.Connection[Any]) -> None:
+        raw._pool = None  # A pool's, in psycopg's own way: it does not ask to be closed.
+        super().disown(raw)
+
     def execute(self, raw: Any, sql: str, params: tuple[str, ...] | None = None) -> None:
         raw.execute(sql, params, prepare=False)
 
-    def state_of(self, raw: psycopg.Connection[Any]) -> ConnectionState:
-        pgconn = raw.pgconn
-        if pgconn.status != ConnStatus.OK or pgconn.pipeline_status != PipelineStatus.OFF:
-            return ConnectionState.UNUSABLE
-        return _STATES.get(TransactionStatus(pgconn.transaction_status), ConnectionState.UNUSABLE)
-
-    def close_all(self, raws: list[psycopg.Connection[Any]], *, linger: bool) -> None:
-        lines = []
-        for raw in raws:
-            try:
-                if linger:
-                    if raw.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                        # Or the server would work on for nobody, and count it against us.
-                        raw.cancel_safe(timeout=CANCEL)
-                    lines.append(os.dup(raw.pgconn.socket))
-                raw.close()
-            except (psycopg.Error, OSError):
-                raw.close()  # Broken already: there is nobody to say goodbye to.
-        sockets.await_hangups(lines, GOODBYE)
-
-    def disown(self, raw: psycopg.Connection[Any]) -> None:
-        try:
-            fd = raw.pgconn.socket
-        except psycopg.Error:
-            fd = -1  # Closed before the fork.
-        raw._pool = None  # A pool's, in psycopg's own way: it does not ask to be closed.
-        sockets.disown(fd, raw)
+    def cancel(self, raw: psycopg.Connection[Any]) -> None:
+        raw.cancel_safe(timeout=CANCEL)

@@ -1,7 +1,5 @@
 """``ENGINE = "django_connmgr.backends.sqlite3"``."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -25,18 +23,12 @@ class HoldingConnection:
 class SQLiteDriver(PhysicalDriver):
     """A file has no other end: it neither hangs up nor answers. But code may close it."""
 
+    error = sqlite3.Error
     restored = ("isolation_level", "row_factory", "text_factory")
     pictured = (*restored, "in_transaction")
 
     def watch_raw(self, raw: sqlite3.Connection) -> Callable[[], object]:
         return lambda: self.state_of(raw) is ConnectionState.UNUSABLE
-
-    def ping(self, raw: sqlite3.Connection, timeout: float) -> bool:  # noqa: ARG002
-        try:
-            raw.execute("SELECT 1")
-        except sqlite3.Error:
-            return False
-        return True
 
     def state_of(self, raw: sqlite3.Connection) -> ConnectionState:
         try:
@@ -52,7 +44,7 @@ class SQLiteDriver(PhysicalDriver):
 
     def disown(self, raw: sqlite3.Connection) -> None:
         # https://sqlite.org/howtocorrupt.html: a child must not even close it.
-        sockets.keep(raw)
+        sockets.disown(raw)
 
 
 class PooledSQLite(PooledWrapper):
@@ -61,9 +53,8 @@ class PooledSQLite(PooledWrapper):
     driver_class = SQLiteDriver
 
     def adjust_params(self, params: dict[str, Any], timeout: float) -> None:  # noqa: ARG002
-        params["factory"] = type(
-            "HoldingConnection", (HoldingConnection, params.get("factory", sqlite3.Connection)), {}
-        )
+        bases = (HoldingConnection, params.get("factory", sqlite3.Connection))
+        params["factory"] = type("HoldingConnection", bases, {})
 
     def can_be_pooled(self) -> bool:
         # An in-memory database ends with its connection.

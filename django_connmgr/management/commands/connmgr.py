@@ -1,12 +1,14 @@
 """``manage.py connmgr``: look at the pools."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ..subcommands import SUBCOMMANDS
+from ..subcommands import replicas, status
+
+#: Modules whose docstring is the help: ``add_arguments(parser)`` adds their own arguments, and
+#: ``run(options)`` returns what is to be printed.
+SUBCOMMANDS: dict[str, Any] = {"status": status, "replicas": replicas}
 
 
 class Command(BaseCommand):
@@ -21,9 +23,9 @@ class Command(BaseCommand):
             metavar=f"{{{','.join(SUBCOMMANDS)}}}",
         )
         for name, subcommand in SUBCOMMANDS.items():
-            summary = (subcommand.__doc__ or "").strip()
-            subparser = subparsers.add_parser(name, help=summary, description=summary)
-            subcommand.add_arguments(subparser)
+            summary = subcommand.__doc__
+            subcommand.add_arguments(subparsers.add_parser(name, help=summary, description=summary))
 
     def handle(self, *args: Any, **options: Any) -> str:  # noqa: ARG002
-        return SUBCOMMANDS[options["subcommand"]].run(options)
+        answer: str = SUBCOMMANDS[options["subcommand"]].run(options)
+        return answer

@@ -1,34 +1,16 @@
 """Show the pools of this process, which has just begun: what is configured."""
 
-from __future__ import annotations
-
 import json
 from argparse import ArgumentParser
-from dataclasses import fields
 from typing import Any
 
 from ..._pool.stats import PoolStats
 from ...api import pools
 from .tables import as_table
 
-_COLUMNS = (
-    "pool",
-    "status",
-    "size",
-    "opening",
-    "idle",
-    "warm",
-    "leased",
-    "maint.",
-    "waiting",
-    "timeouts",
-)
-
-
-_NOTE = (
-    "The pools of this command's own process, which has just begun.\n"
-    "Inside a server or a worker, ask django_connmgr.pools[alias].stats()."
-)
+_NOTE = """\
+The pools of this command's own process, which has just begun.
+Inside a server or a worker, ask django_connmgr.pools[alias].stats()."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,32 +20,30 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: dict[str, Any]) -> str:
     snapshots = [pool.stats() for pool in pools.values()]
     if options["json"]:
-        return json.dumps({stats.name: _as_json(stats) for stats in snapshots}, indent=2)
+        numbers = {stats.name: vars(stats) for stats in snapshots}
+        return json.dumps(numbers, indent=2, default=dict)
     if not snapshots:
         return (
             "No alias of DATABASES is pooled. Set its ENGINE to "
             "'django_connmgr.backends.postgresql' or another of django_connmgr's."
         )
-    table = as_table([_COLUMNS, *(_row(stats) for stats in snapshots)])
+    rows = [_row(stats) for stats in snapshots]
+    table = as_table([list(rows[0]), *(list(row.values()) for row in rows)])
     return f"{_NOTE}\n\n{table}"
 
 
-def _row(stats: PoolStats) -> tuple[str, ...]:
-    limit = "no limit" if stats.max_size is None else str(stats.max_size)
-    return (
-        stats.name,
-        stats.status,
-        f"{stats.size} of {limit}",
-        str(stats.connecting),
-        str(stats.idle),
-        str(stats.warm),
-        str(stats.leased),
-        str(stats.maintenance),
-        str(stats.waiting),
-        str(stats.timeouts),
-    )
-
-
-def _as_json(stats: PoolStats) -> dict[str, Any]:
-    values = {field.name: getattr(stats, field.name) for field in fields(stats)}
-    return {**values, "closed": dict(stats.closed)}
+def _row(stats: PoolStats) -> dict[str, str]:
+    """The cells of one pool, by the heads of their columns."""
+    limit = "no limit" if stats.max_size is None else stats.max_size
+    return {
+        "pool": stats.name,
+        "status": stats.status,
+        "size": f"{stats.size} of {limit}",
+        "opening": str(stats.connecting),
+        "idle": str(stats.idle),
+        "warm": str(stats.warm),
+        "leased": str(stats.leased),
+        "maint.": str(stats.maintenance),
+        "waiting": str(stats.waiting),
+        "timeouts": str(stats.timeouts),
+    }
