@@ -1,7 +1,5 @@
 """A bounded connection pool for Django that loses nothing and leaks nothing."""
 
-from __future__ import annotations
-
 from .api import (
     dedicated,
     lease_connection,

@@ -1,7 +1,5 @@
 """``CONNMGR``: the settings of a project that are not those of one pool, and their one accessor."""
 
-from __future__ import annotations
-
 import difflib
 from dataclasses import dataclass, fields
 from typing import Any

@@ -1,7 +1,5 @@
 """Which alias is a replica of which: ``OPTIONS["replica_of"]`` and ``OPTIONS["hosts"]``."""
 
-from __future__ import annotations
-
 import difflib
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """``replicas()``: the servers that replicate a primary, as this process knows them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """``DATABASE_ROUTERS = ["django_connmgr.routers.ReplicaRouter"]``: which role reads."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is done to connections: opened, looked at, cleaned, closed. No lock, no table."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable
 from typing import Generic

@@ -1,7 +1,5 @@
 """The lock, the state behind it, and what becomes of its decisions."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What was decided under the lock and is to be done without it."""
 
-from __future__ import annotations
-
 from typing import Generic
 
 from .clock import Bell

@@ -1,7 +1,5 @@
 """Open one more, or wait? What the pool knows about opening connections."""
 
-from __future__ import annotations
-
 #: The part of what connecting takes that a waiter waits first, for a connection to come back.
 PATIENCE = 0.2
 #: The most that it waits if nothing comes back, in seconds.

@@ -1,7 +1,5 @@
 """Several servers behind one alias: which of them the next unit of work reads from."""
 
-from __future__ import annotations
-
 import enum
 import random
 import threading

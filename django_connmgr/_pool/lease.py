@@ -1,7 +1,5 @@
 """The right to use one slot's connection."""
 
-from __future__ import annotations
-
 from typing import Generic, Protocol
 
 from .driver import C

@@ -1,7 +1,5 @@
 """Leases that ended without a release: all that a finaliser may touch."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
 from typing import Any

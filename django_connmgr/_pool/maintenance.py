@@ -1,7 +1,5 @@
 """What is done for one pool in the background: reap, retire, check, keep alive, refill."""
 
-from __future__ import annotations
-
 import logging
 from typing import Generic
 

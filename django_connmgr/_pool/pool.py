@@ -1,7 +1,5 @@
 """The bounded pool of one process for one database server."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Generic
 

@@ -1,7 +1,5 @@
 """One place in the pool."""
 
-from __future__ import annotations
-
 import enum
 import weakref
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Who has what and who is next: every decision of a pool, and none of its deeds."""
 
-from __future__ import annotations
-
 import enum
 from collections import OrderedDict
 from traceback import StackSummary

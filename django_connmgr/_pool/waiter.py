@@ -1,7 +1,5 @@
 """One thread's place in the queue."""
 
-from __future__ import annotations
-
 from threading import Lock
 from typing import Any
 

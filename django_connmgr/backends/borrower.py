@@ -1,7 +1,5 @@
 """What one of Django's wrappers has leased, why the lease is not over yet, and how it ends."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import weakref

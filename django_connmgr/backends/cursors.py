@@ -5,8 +5,6 @@ Django's wrapper, or keeps it bare, as ``connection.cursor().execute()`` returns
 until it is closed or collected.
 """
 
-from __future__ import annotations
-
 import weakref
 from _thread import get_ident
 from typing import Any, cast

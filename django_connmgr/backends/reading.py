@@ -1,7 +1,5 @@
 """Statements to replicas: none that writes, and again elsewhere what one server could not do."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The reading role: one alias, and behind it the servers that replicate a primary."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """Django's hooks of a wrapper that borrows its connections from a pool."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import functools

@@ -1,7 +1,5 @@
 """What a read may miss, and what a unit of work remembers so that it reads its own writes."""
 
-from __future__ import annotations
-
 from .modes import consistency, read_only, using_primary, using_replica
 from .writes import marks_write
 

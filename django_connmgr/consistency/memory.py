@@ -1,7 +1,5 @@
 """What a unit of work has written, and which alias it reads from."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Where to read from, said by hand: for a block, or for a function."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Which statements write: on a primary they are noted, on a replica refused."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Ask each replica whether it follows its primary, and how far it is behind."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tables of text, as subcommands print them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 
