@@ -201,7 +201,7 @@ class Borrower:
         wrapper = self._wrapper
         is_gone = isinstance(error, wrapper.Database.OperationalError) and self.lease is None
         self._scope = _UNKNOWN if is_gone else self._scope
-        return is_gone and wrapper.reader is not None and wrapper.reader.leave(is_down=True)
+        return is_gone and wrapper.reader is not None and wrapper.reader.leave(error)
 
     def _undo(self, error: BaseException) -> None:
         """A checkout was interrupted, or refused: raises a refusal of the driver's as Django's."""

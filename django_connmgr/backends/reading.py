@@ -46,7 +46,7 @@ def _turn_elsewhere(wrapper: Any, cursor: Any, error: OperationalError) -> bool:
         host.name,
         "was lost" if was_lost else "cancelled it",
     )
-    wrapper.reader.leave(is_down=was_lost)
+    wrapper.reader.leave(error if was_lost else None)
     wrapper.close()  # What is leased next is leased from there.
     cursor.cursor = wrapper._cursor().cursor
     return True

@@ -68,10 +68,12 @@ class ReadingRole:
                 host = self._pins[unit]
         return self._with_settings(host)
 
-    def note_failure(self, host: Host) -> None:
+    def note_failure(self, host: Host, error: BaseException) -> None:
         """A host could not be reached."""
         if self.hosts.note_failure(host):
-            logger.warning("The replica %s of %r cannot be reached.", host.name, self.primary)
+            logger.warning(
+                "The replica %s of %r cannot be reached: %s", host.name, self.primary, error
+            )
 
     def note_success(self, host: Host) -> None:
         """A connection to a host was opened."""
@@ -107,20 +109,23 @@ class ReadingRole:
         return {**own, **{name: primary[name] for name in names}}
 
 
+#: The roles of the process, each with the settings that it was made from.
 _roles: dict[str, tuple[dict[str, Any], ReadingRole]] = {}
+_roles_lock = threading.Lock()  # So that all threads have the same one.
 
 
 def find_role(alias: str, settings: dict[str, Any], restrict: Restrict) -> ReadingRole | None:
     """The role of an alias; ``None`` if it is no replica's. Raises ``ImproperlyConfigured``."""
     if "replica_of" not in settings["OPTIONS"] or alias not in connections.settings:
         return None
-    known = _roles.get(alias)
-    if known is None or known[0] is not settings:
-        problems = find_problems(alias)
-        if problems:
-            text = " ".join(f"{message} {hint}" for message, hint in problems)
-            raise ImproperlyConfigured(f"DATABASES[{alias!r}]: {text}")
-        known = _roles[alias] = settings, ReadingRole(alias, restrict)
+    problems = find_problems(alias)
+    if problems:
+        text = " ".join(f"{message} {hint}" for message, hint in problems)
+        raise ImproperlyConfigured(f"DATABASES[{alias!r}]: {text}")
+    with _roles_lock:
+        known = _roles.get(alias)
+        if known is None or known[0] is not settings:
+            known = _roles[alias] = settings, ReadingRole(alias, restrict)
     return known[1]
 
 
@@ -139,12 +144,15 @@ class Reader:
         self.host, settings = self.role.choose(self._tried)
         return settings
 
-    def leave(self, *, is_down: bool) -> bool:
-        """Choose another server from here on; false if this was the primary already."""
+    def leave(self, error: BaseException | None) -> bool:
+        """Choose another server from here on; false if this was the primary already.
+
+        ``error`` says why the server cannot be reached, if that is so.
+        """
         if self.host is None:
             return False
-        if is_down:
-            self.role.note_failure(self.host)
+        if error is not None:
+            self.role.note_failure(self.host, error)
         self._tried.add(self.host)
         return True
 

@@ -61,7 +61,7 @@ class PooledWrapper(Stock):
         self.borrower = Borrower(self)
         #: What chooses a server for each unit of work, if this reads from a primary's replicas.
         self.reader: Reader | None = None
-        if "replica_of" in settings_dict["OPTIONS"]:
+        if "replica_of" in settings_dict.get("OPTIONS", {}):
             self._become_reader()
         elif alias in find_clusters():
             self.execute_wrappers.append(note_writes)
