@@ -19,6 +19,8 @@ class AppSettings:
     BALANCE: str = "least_leases"
     #: Where to read when no replica can be reached: ``"primary"``, or ``"error"``.
     ON_NO_REPLICA: str = "primary"
+    #: For so many seconds after a request that wrote, its client reads from the primary; 0: not.
+    STICKY_SECONDS: float = 2.0
     #: Models (``"app.Model"``) and applications (``"app"``) that are only read on the primary.
     ALWAYS_PRIMARY: tuple[str, ...] = ()
 
@@ -44,10 +46,17 @@ def find_problems(given: Any) -> list[tuple[str, str]]:
         elif name in _WORDS and value not in _WORDS[name]:
             words = " or ".join(map(repr, _WORDS[name]))
             problems.append((f"CONNMGR[{name!r}] is {value!r}.", f"It takes {words}."))
+        elif name == "STICKY_SECONDS" and not _is_duration(value):
+            problems.append((f"CONNMGR[{name!r}] is {value!r}.", "It takes seconds, 0 or more."))
         elif name == "ALWAYS_PRIMARY" and not _are_labels(value):
             hint = "It takes a list of strings: 'app' or 'app.Model'."
             problems.append((f"CONNMGR[{name!r}] is {value!r}.", hint))
     return problems
+
+
+def _is_duration(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value < float("inf")
 
 
 def _are_labels(value: Any) -> bool:

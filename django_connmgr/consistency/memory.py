@@ -14,11 +14,15 @@ WINDOW = 2.0
 class Memory:
     """Shared by all threads and tasks of a unit: each change is one operation on a dict."""
 
-    __slots__ = ("aliases", "written")
+    __slots__ = ("aliases", "committed", "recalled", "written")
 
     def __init__(self) -> None:
         #: Primaries that were written to, and when.
         self.written: dict[str, float] = {}
+        #: Those of them where it was committed.
+        self.committed: set[str] = set()
+        #: Primaries that the client wrote to, in a request before this one.
+        self.recalled: set[str] = set()
         #: By primary, the one of several aliases of replicas that was chosen.
         self.aliases: dict[str, str] = {}
 
@@ -64,10 +68,18 @@ def note_write(primary: str) -> None:
         _memory_of(unit).written[primary] = time.monotonic()
 
 
+def note_commit(primary: str) -> None:
+    """What this unit of work, and so those around it, have written is for others to see."""
+    memory_here().committed.add(primary)
+    for unit in _units():
+        _memory_of(unit).committed.add(primary)
+
+
 def has_written(primary: str) -> bool:
     """Whether this unit of work, or one around it, has written to a primary."""
     if find_unit() is None:
         memory = _memory.get()
         written_at = None if memory is None else memory.written.get(primary)
         return written_at is not None and time.monotonic() - written_at < WINDOW
-    return any(unit.memory is not None and primary in unit.memory.written for unit in _units())
+    memories = [unit.memory for unit in _units() if unit.memory is not None]
+    return any(primary in memory.written or primary in memory.recalled for memory in memories)

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS
 
 from ..exceptions import ReplicaWriteError
-from .memory import note_write
+from .memory import note_commit, note_write
 from .modes import get_mode
 
 _COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
@@ -40,6 +40,7 @@ def marks_write(using: str = DEFAULT_DB_ALIAS) -> None:
     By a function of the server's, say. From here on it reads from the primary.
     """
     note_write(using)
+    note_commit(using)
 
 
 def may_write(sql: Any) -> bool:
@@ -63,8 +64,27 @@ def note_writes(
     result = execute(sql, params, many, context)
     match = _FIRST.match(sql)
     if match is None or match["always"] or context["cursor"].rowcount != 0:
-        note_write(context["connection"].alias)
+        _note(context["connection"])
     return result
+
+
+def _note(connection: Any) -> None:
+    note_write(connection.alias)
+    if not connection.in_atomic_block:
+        note_commit(connection.alias)
+        return
+    hooks = connection.run_on_commit
+    if not hooks or not isinstance(hooks[-1][1], _NoteCommit):
+        connection.on_commit(_NoteCommit(connection.alias), robust=True)
+
+
+class _NoteCommit(NamedTuple):
+    """Called when a transaction is committed; not if it, or its savepoint, is rolled back."""
+
+    alias: str
+
+    def __call__(self) -> None:
+        note_commit(self.alias)
 
 
 def refuse_write(sql: Any, alias: str) -> None:

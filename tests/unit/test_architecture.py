@@ -37,7 +37,7 @@ MAY_ENTER: dict[str, set[str]] = {
     "routers": {"app_settings", "clusters", "consistency"},
     "replicas": {"clusters", "_pool"},
     "api": {"block", "units", "_pool"},
-    "middleware": {"units"},
+    "middleware": {"app_settings", "clusters", "consistency", "units"},
     "integrations": {"units"},
     "checks": {"app_settings", "backends", "clusters", "conf"},
     "apps": {"checks", "units", "integrations"},
