@@ -234,10 +234,10 @@ def test_a_sound_replica_passes(replica: dict[str, Any]) -> None:
     ("changes", "expected"),
     [
         (
-            {"replica_of": "defualt"},
+            {"replica_of": "defaults"},
             (
                 "connmgr.E006",
-                "DATABASES['copies']: OPTIONS['replica_of'] is 'defualt', which is no alias.",
+                "DATABASES['copies']: OPTIONS['replica_of'] is 'defaults', which is no alias.",
                 "Did you mean 'default'?",
             ),
         ),
@@ -274,10 +274,10 @@ def test_a_sound_replica_passes(replica: dict[str, Any]) -> None:
             ),
         ),
         (
-            {"hosts": [{"HOST": "a", "WIEGHT": 2}]},
+            {"hosts": [{"HOST": "a", "WEIGHTS": 2}]},
             (
                 "connmgr.E006",
-                "DATABASES['copies']: An entry of OPTIONS['hosts'] has an unknown key 'WIEGHT'.",
+                "DATABASES['copies']: An entry of OPTIONS['hosts'] has an unknown key 'WEIGHTS'.",
                 "Did you mean 'WEIGHT'?",
             ),
         ),
@@ -314,10 +314,10 @@ def test_a_replica_that_is_no_mirror_in_tests_is_warned_about(replica: dict[str,
     [
         ("session", ("connmgr.E005", "CONNMGR is 'session'.", "It takes a dict.")),
         (
-            {"CONSISTANCY": "session"},
+            {"CONSISTENT": "session"},
             (
                 "connmgr.E005",
-                "CONNMGR has an unknown key 'CONSISTANCY'.",
+                "CONNMGR has an unknown key 'CONSISTENT'.",
                 "Did you mean 'CONSISTENCY'?",
             ),
         ),
