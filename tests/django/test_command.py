@@ -52,7 +52,7 @@ def test_status_as_json_has_every_number(pool_of: PoolOf) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["nonsense"], "invalid choice: 'nonsense' (choose from"), ([], "{status}")],
+    [(["nonsense"], "invalid choice: 'nonsense' (choose from"), ([], "{status,replicas}")],
 )
 def test_a_wrong_subcommand_is_told_the_right_ones(arguments: list[str], words: str) -> None:
     with pytest.raises(CommandError) as caught:

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from django.db import connections
 from django.db.backends.postgresql import base as stock
 from django.http import HttpResponse
+from django.utils.module_loading import import_string
 
 from django_connmgr import release_connections
 from django_connmgr.backends.postgresql.base import PooledPostgreSQL
+from django_connmgr.clusters import hosts_of
 from django_connmgr.conf import PoolOptions, parse_pool_options
+from django_connmgr.middleware import UnitOfWorkMiddleware
 from testproject.shop.models import Customer, Order
 
 from .conftest import Pool
@@ -31,6 +35,7 @@ LOOKED_AT = [
     ("README", "INSTALLED_APPS"),
     ("README", "def pay"),
     ("README", "stats()"),
+    ("README", "replica_of"),
     ("database-url", "import environ"),
     ("database-url", "DATABASE_POOL"),
     ("engines", "PooledPostgreSQL"),
@@ -40,6 +45,8 @@ LOOKED_AT = [
     ("integrations", "Consumer"),
     ("integrations", "on_message"),
     ("pgbouncer", "prepare_threshold"),
+    ("replicas", '"WEIGHT": 2'),
+    ("replicas", "MIDDLEWARE"),
     ("sizing", "mean_wait"),
 ]
 
@@ -267,3 +274,35 @@ def test_a_loop_over_a_consumer_handles_and_commits_each_message(pool: Pool) -> 
 
 def test_a_function_that_a_runner_calls_is_a_unit_of_work() -> None:
     assert run("integrations", "on_message")["on_message"]("body") is None
+
+
+# Replicas
+
+
+@pytest.mark.parametrize(("name", "words"), [("README", "replica_of"), ("replicas", "WEIGHT")])
+def test_the_settings_of_replicas_pass_their_checks(
+    pool: Pool, name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken: dict[str, Any] = {"DATABASES": {"default": connections.settings["default"]}}
+    exec(example(name, words), spoken)
+    own = {**connections.settings["default"], **spoken["DATABASES"]["replica"]}
+    own["TEST"] = {**connections.settings["default"]["TEST"], **own["TEST"]}
+    for setting in ("NAME", "USER", "PASSWORD", "HOST", "PORT"):
+        own[setting] = spoken["DATABASES"]["replica"].get(setting, "")
+    monkeypatch.setitem(connections.settings, "replica", own)
+    try:
+        assert run_checks(tags=["connmgr"]) == []
+        (host, *_) = hosts_of("replica")
+        assert (host.label, host.settings["NAME"]) == (
+            f"10.0.0.2:{connections.settings['default']['PORT']}",
+            connections.settings["default"]["NAME"],
+        )
+        assert import_string(spoken["DATABASE_ROUTERS"][0])
+    finally:
+        del connections["replica"]
+
+
+def test_the_middleware_is_where_the_guide_says() -> None:
+    spoken: dict[str, Any] = {}
+    exec(example("replicas", "MIDDLEWARE"), spoken)
+    assert import_string(spoken["MIDDLEWARE"][0]) is UnitOfWorkMiddleware
