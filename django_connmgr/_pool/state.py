@@ -331,7 +331,7 @@ class PoolState(Generic[C]):
             if self.lost.queue:
                 self.serve_locked(now)
             return self.take_decision_locked()
-        if warm and (slot.stays_warm or self._enter_locked(slot)):
+        if warm is not None and (slot.stays_warm or self._enter_locked(slot)):
             self.warm[slot] = None
         else:
             self._make_cold_locked(slot)

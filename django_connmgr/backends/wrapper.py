@@ -332,9 +332,9 @@ class PooledWrapper(Stock):
         borrower = self.borrower
         if borrower.lease is not None:
             borrower.release()
-        elif borrower.warm is not None:
-            slot, borrower.warm = borrower.warm, None
-            borrower.pool.cool(slot)  # type: ignore[union-attr]
+        elif (warm := borrower.warm) is not None:
+            borrower.warm = None
+            borrower.pool.cool(warm)  # type: ignore[union-attr]
         elif self.connection is not None:
             super().close_if_unusable_or_obsolete()
 

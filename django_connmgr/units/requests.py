@@ -50,14 +50,13 @@ def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal recei
     unit = get_current()
     if unit is None or not unit.is_request:
         unit = find_unit()
-    if unit is not None and unit.is_request:
-        scope = unit.scope
-        if scope.state is not OVER:
-            current_unit.set(unit.parent)
-            if not (here.owner.held or unit_finished.receivers):
-                scope.end()  # As nearly always: Django has closed its connections by now.
-                return
-            finish(unit)
+        unit = unit if unit is not None and unit.is_request else None
+    if unit is not None and (scope := unit.scope).state is not OVER:
+        current_unit.set(unit.parent)
+        if not (here.owner.held or unit_finished.receivers):
+            scope.end()  # As nearly always: Django has closed its connections by now.
+            return
+        finish(unit)
     if here.owner.held:
         release_all()
 
