@@ -151,7 +151,7 @@ def sweep(scenario: Scenario, **limits: Any) -> int:
             swallowed.clear()
             world = World(**limits)
             injector = Injector(number)
-            _strike(injector, scenario(world))
+            strike(injector, scenario(world))
             gc.collect(0)
             assert_whole(world, injector.place, may_be_late=bool(swallowed))
             here.owner.held.clear()  # Entries that are left over do not count, but take time.
@@ -172,7 +172,7 @@ def _swallow(unraisable: Any, swallowed: list[object], hook: Callable[[Any], obj
         hook(unraisable)
 
 
-def _strike(injector: Injector, action: Callable[[], object]) -> None:
+def strike(injector: Injector, action: Callable[[], object]) -> None:
     previous = sys.gettrace()
     trace_opcodes(sys._getframe(), injector)  # Python 3.12 asks for it when tracing begins.
     try:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import itertools
-import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
-from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -19,39 +13,12 @@ from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.scope import Scope
 from django_connmgr._pool.slot import KEPT
-from django_connmgr._pool.state import PoolState
 from django_connmgr._pool.waiter import Waiter
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock
 
 from .conftest import MakePool
-from .helpers import PATIENCE, Borrower, Pool, ScriptedLock, Worker, borrow, picture
-from .sweep import Fault, Injector, World, _strike
-
-
-def strike_before(code: CodeType, text: str) -> Callable[[FrameType, str, Any], Any]:
-    """A tracer that raises before a function's line with ``text``, once."""
-    lines, first = inspect.getsourcelines(code)
-    number = next(first + index for index, line in enumerate(lines) if text in line)
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code is not code:
-            return None
-        if event == "line" and frame.f_lineno == number:
-            sys.settrace(None)
-            raise Fault
-        return trace
-
-    return trace
-
-
-def struck(function: Any, text: str, action: Callable[[], object]) -> None:
-    previous = sys.gettrace()
-    sys.settrace(strike_before(function.__code__, text))
-    try:
-        with pytest.raises(Fault):
-            action()
-    finally:
-        sys.settrace(previous)
+from .helpers import PATIENCE, Borrower, ScriptedLock, Worker, borrow, picture
+from .sweep import Fault
 
 
 def test_a_unit_that_ends_right_before_a_lease_is_kept_for_it_is_seen_after_it(
@@ -71,39 +38,6 @@ def test_a_unit_that_ends_right_before_a_lease_is_kept_for_it_is_seen_after_it(
     lease.release()
 
 
-def test_a_lease_that_was_being_kept_when_an_exception_struck_can_be_kept_again(
-    make_pool: MakePool,
-) -> None:
-    pool, scope = make_pool(), Scope("GET /")
-    lease = pool.acquire(scope=scope)
-    struck(PoolState._enter_locked, "if scope is not None:", lambda: pool.keep(lease, scope))
-    assert pool.use(lease)
-    assert pool.keep(lease, scope)
-    assert (scope.end(), lease.is_held()) == (1, False)
-
-
-@pytest.mark.parametrize("how", ["cool", "end", "suspend"])
-def test_a_slot_that_was_being_cooled_when_an_exception_struck_goes_with_its_next_unit(
-    how: str,
-) -> None:
-    for number in itertools.count():
-        world, after = World(max_size=1), Scope("after")
-        pool: Pool = world.pool
-        lease = pool.acquire(scope=world.scope)
-        slot: Any = lease.slot
-        lease.release(is_warm=True)
-        ways = {"cool": partial(pool.cool, slot), "end": world.scope.end, "suspend": pool.suspend}
-        injector = Injector(number)
-        _strike(injector, ways[how])
-        pool.resume()
-        other = Borrower(pool, scope=after, is_warm=True)
-        other.release()
-        assert slot.owner is None or slot in after.slots, injector.place
-        other.give_back()
-        if not injector.is_reached:
-            break
-
-
 def test_a_shared_lease_that_was_kept_leaves_its_unit_when_a_waiter_gets_it(
     make_pool: MakePool, clock: ManualClock
 ) -> None:
@@ -118,24 +52,6 @@ def test_a_shared_lease_that_was_kept_leaves_its_unit_when_a_waiter_gets_it(
     waiting.release()
     assert (len(before.slots), after.end(), picture(pool)) == (0, 1, {"idle": 1})
     waiting.give_back()
-
-
-def test_an_interrupted_growth_does_not_let_the_next_waiter_grow_too(
-    make_pool: MakePool, clock: ManualClock, driver: FakeDriver
-) -> None:
-    """The place counts from the moment that it is in the table, noted or not."""
-    pool = make_pool(max_size=1)
-    lease = pool.acquire()
-    waiting = Borrower(pool)
-    clock.await_waiters()
-    struck(PoolState.reserve_locked, "self._note_locked()", lease.discard)
-    del lease
-    newcomer = Borrower(pool)  # Its pass completes what was promised to the other.
-    waiting.await_served()
-    clock.await_waiters()
-    waiting.give_back()
-    newcomer.give_back()
-    assert driver.most_open == 1
 
 
 @pytest.mark.parametrize("timeout", [-0.5, -1])

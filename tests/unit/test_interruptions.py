@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import inspect
+import itertools
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -15,14 +19,27 @@ import pytest
 from django_connmgr._pool.driver import ConnectionState
 from django_connmgr._pool.errors import PoolTimeout, TooManyRequests
 from django_connmgr._pool.limits import Limits
+from django_connmgr._pool.owner import here
 from django_connmgr._pool.pool import ConnectionPool
+from django_connmgr._pool.scope import Scope
+from django_connmgr._pool.state import PoolState
 from django_connmgr._pool.waiter import Waiter
 from django_connmgr.testing import FakeConnection, FakeDriver, ManualClock, ServerFull
 from django_connmgr.units.unit import Unit
 
 from .conftest import MakePool
-from .helpers import Borrower, ScriptedClock, ScriptedLock, Worker, borrow, fill, keep, picture
-from .sweep import Scenario, World, sweep
+from .helpers import (
+    Borrower,
+    Pool,
+    ScriptedClock,
+    ScriptedLock,
+    Worker,
+    borrow,
+    fill,
+    keep,
+    picture,
+)
+from .sweep import Fault, Injector, Scenario, World, strike, sweep
 
 
 def interrupt(*args: object) -> None:
@@ -669,3 +686,84 @@ def test_a_pool_of_one_survives_a_storm_of_signals() -> None:
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+# What came after an exception that struck once
+
+
+def strike_before(code: CodeType, text: str) -> Callable[[FrameType, str, Any], Any]:
+    """A tracer that raises before a function's line with ``text``, once."""
+    lines, first = inspect.getsourcelines(code)
+    number = next(first + index for index, line in enumerate(lines) if text in line)
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code is not code:
+            return None
+        if event == "line" and frame.f_lineno == number:
+            sys.settrace(None)
+            raise Fault
+        return trace
+
+    return trace
+
+
+def struck(function: Any, text: str, action: Callable[[], object]) -> None:
+    previous = sys.gettrace()
+    sys.settrace(strike_before(function.__code__, text))
+    try:
+        with pytest.raises(Fault):
+            action()
+    finally:
+        sys.settrace(previous)
+
+
+def test_a_lease_that_was_being_kept_when_an_exception_struck_can_be_kept_again(
+    make_pool: MakePool,
+) -> None:
+    pool, scope = make_pool(), Scope("GET /")
+    lease = pool.acquire(scope=scope)
+    struck(PoolState._enter_locked, "if scope is not None:", lambda: pool.keep(lease, scope))
+    assert pool.use(lease)
+    assert pool.keep(lease, scope)
+    assert (scope.end(), lease.is_held()) == (1, False)
+
+
+@pytest.mark.parametrize("how", ["cool", "end", "suspend"])
+def test_a_slot_that_was_being_cooled_when_an_exception_struck_goes_with_its_next_unit(
+    how: str,
+) -> None:
+    for number in itertools.count():
+        world, after = World(max_size=1), Scope("after")
+        pool: Pool = world.pool
+        lease = pool.acquire(scope=world.scope)
+        slot: Any = lease.slot
+        lease.release(is_warm=True)
+        ways = {"cool": partial(pool.cool, slot), "end": world.scope.end, "suspend": pool.suspend}
+        injector = Injector(number)
+        strike(injector, ways[how])
+        pool.resume()
+        other = Borrower(pool, scope=after, is_warm=True)
+        other.release()
+        assert slot.owner is None or slot in after.slots, injector.place
+        other.give_back()
+        here.owner.held.clear()  # What is left over does not count, but takes time.
+        if not injector.is_reached:
+            break
+
+
+def test_an_interrupted_growth_does_not_let_the_next_waiter_grow_too(
+    make_pool: MakePool, clock: ManualClock, driver: FakeDriver
+) -> None:
+    """The place counts from the moment that it is in the table, noted or not."""
+    pool = make_pool(max_size=1)
+    lease = pool.acquire()
+    waiting = Borrower(pool)
+    clock.await_waiters()
+    struck(PoolState.reserve_locked, "self._note_locked()", lease.discard)
+    del lease
+    newcomer = Borrower(pool)  # Its pass completes what was promised to the other.
+    waiting.await_served()
+    clock.await_waiters()
+    waiting.give_back()
+    newcomer.give_back()
+    assert driver.most_open == 1
