@@ -29,7 +29,7 @@ def find_clusters() -> dict[str, list[str]]:
     clusters: dict[str, list[str]] = {}
     for alias in connections.settings:
         primary = primary_of(alias)
-        if primary is not None:
+        if isinstance(primary, str):
             clusters.setdefault(primary, []).append(alias)
     return clusters
 
@@ -38,7 +38,7 @@ def find_problems(alias: str) -> list[tuple[str, str]]:
     """What is wrong with the settings of a replica, and what to do about it."""
     settings = connections.settings[alias]
     primary, problems = primary_of(alias), []
-    if primary not in connections.settings:
+    if not isinstance(primary, str) or primary not in connections.settings:
         near = difflib.get_close_matches(str(primary), connections.settings, n=1)
         known = ", ".join(sorted(connections.settings))
         hint = f"Did you mean {near[0]!r}?" if near else f"The aliases are: {known}."
@@ -53,7 +53,15 @@ def find_problems(alias: str) -> list[tuple[str, str]]:
     if not isinstance(hosts, (list, tuple)) or not hosts:
         hint = "It takes a list with one dict or more, such as {'HOST': '10.0.0.2'}."
         return [*problems, (f"OPTIONS['hosts'] is {hosts!r}.", hint)]
-    return [*problems, *(problem for host in hosts for problem in _problems_of_host(host))]
+    problems.extend(problem for host in hosts for problem in _problems_of_host(host))
+    if not problems:
+        labels = [host.label for host in hosts_of(alias)]
+        problems.extend(
+            (f"OPTIONS['hosts'] has {label!r} twice.", "Name each server once.")
+            for label in dict.fromkeys(labels)
+            if labels.count(label) > 1
+        )
+    return problems
 
 
 def _problems_of_host(host: Any) -> list[tuple[str, str]]:
@@ -65,7 +73,8 @@ def _problems_of_host(host: Any) -> list[tuple[str, str]]:
         hint = f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(HOST_KEYS)}."
         problems.append((f"An entry of OPTIONS['hosts'] has an unknown key {key!r}.", hint))
     weight = host.get("WEIGHT", 1)
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight <= 0:
+    is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    if not is_number or not 0 < weight < float("inf"):
         problems.append((f"'WEIGHT' is {weight!r}.", "It takes a number above 0."))
     return problems
 
@@ -81,7 +90,8 @@ def hosts_of(alias: str) -> list[HostSettings]:
     for entry in entries:
         own = {key: entry[key] for key in ("HOST", "PORT", "USER", "PASSWORD") if key in entry}
         label = entry.get("LABEL") or f"{entry['HOST']}:{entry.get('PORT') or base['PORT']}"
-        found.append(HostSettings(label, entry.get("WEIGHT", 1), {**base, **own}))
+        settings = {**base, **own, "LABEL": label}
+        found.append(HostSettings(label, entry.get("WEIGHT", 1), settings))
     return found
 
 

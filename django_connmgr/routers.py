@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model
 
 from .app_settings import app_settings
@@ -89,7 +89,7 @@ class ReplicaRouter:
 def _why_bound(model: type[Model], primary: str) -> str:
     """Why reads of a model belong to the primary here, however old they may be; or ``""``."""
     labels = app_settings().ALWAYS_PRIMARY
-    if labels and (model._meta.label_lower in labels or model._meta.app_label in labels):
+    if labels and not {model._meta.label_lower, model._meta.app_label.lower()}.isdisjoint(labels):
         return "ALWAYS_PRIMARY"
     return "a transaction is open on the primary" if _has_transaction(primary) else ""
 
@@ -108,12 +108,15 @@ def _why_fresh(primary: str, level: str, hints: dict[str, Any]) -> str:
 
 def _has_transaction(alias: str) -> bool:
     """Whether a transaction of the user's is open here: not a test case's, around the test."""
-    wrapper = connections[alias]
-    blocks: list[Any] = wrapper.atomic_blocks
-    return wrapper.in_atomic_block and not all(block._from_testcase for block in blocks)
+    wrapper: Any = connections[alias]
+    if wrapper.in_atomic_block:
+        return not all(block._from_testcase for block in wrapper.atomic_blocks)
+    # Where autocommit is off, which no wrapper without a connection knows.
+    return wrapper.connection is not None and not wrapper.autocommit
 
 
 def explain_route(model: type[Model], **hints: Any) -> str:
-    """Where ``ReplicaRouter`` would read a model from here, and why. It changes nothing."""
-    alias, rule = ReplicaRouter().route(model, **hints)
+    """Where the project's ``ReplicaRouter`` reads a model from here, and why."""
+    ours = (one for one in router.routers if isinstance(one, ReplicaRouter))
+    alias, rule = next(ours, ReplicaRouter()).route(model, **hints)
     return f"{alias}: {rule}"

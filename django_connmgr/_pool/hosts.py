@@ -29,6 +29,8 @@ class Host:
     count_leases: Callable[[], int] = field(default=lambda: 0, repr=False)
     state: HostState = HostState.UP
     failures: int = 0
+    #: One unit of work is finding out whether it is back.
+    is_tried: bool = field(default=False, repr=False)
     #: The clock's time from which on it may be tried again.
     retry_at: float = 0.0
     #: How far it is ahead of its turn: see ``Hosts._next_in_turn_locked()``.
@@ -75,7 +77,7 @@ class Hosts:
                 chosen = rival if rival.load < chosen.load else chosen
             if chosen.state is HostState.DOWN:
                 # One at a time: the others leave it alone until it is known how this went.
-                chosen.retry_at = self._now() + _rest_after(chosen.failures + 1)
+                chosen.is_tried, chosen.retry_at = True, self._now() + LONGEST_REST
             return chosen
 
     def _may_try(self, host: Host) -> bool:
@@ -97,18 +99,19 @@ class Hosts:
             if host.state is HostState.DRAINING:
                 return False
             was_up = host.state is HostState.UP
-            host.state = HostState.DOWN
-            host.failures += 1
-            host.retry_at = self._now() + _rest_after(host.failures)
+            if was_up or host.is_tried:  # Not once for each thread that it failed at the same time.
+                host.state, host.is_tried = HostState.DOWN, False
+                host.failures += 1
+                host.retry_at = self._now() + _rest_after(host.failures)
             return was_up
 
     def note_success(self, host: Host) -> bool:
-        """A connection to the host was opened; whether it is back."""
+        """The host answered; whether it is back."""
         with self._lock:
             was_down = host.state is HostState.DOWN
             if was_down:
                 host.state, host.credit = HostState.UP, 0.0
-            host.failures = 0
+            host.failures, host.is_tried = 0, False
             return was_down
 
     def drain(self, name: str) -> None:
@@ -121,6 +124,7 @@ class Hosts:
         with self._lock:
             host = self._find(name)
             host.state, host.failures, host.credit = HostState.UP, 0, 0.0
+            host.is_tried = False
 
     def _find(self, name: str) -> Host:
         for host in self.all:

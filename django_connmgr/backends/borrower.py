@@ -191,7 +191,8 @@ class Borrower:
                 self._finish(scope)
         except BaseException as error:
             if self._turn_to_another_host(error):
-                return self._acquire(timeout)
+                total = self.pool.driver.options.timeout if timeout is None else timeout  # type: ignore[union-attr]
+                return self._acquire(wrapper.reader.time_left(total))
             self._undo(error)
             raise
         return True
@@ -199,9 +200,14 @@ class Borrower:
     def _turn_to_another_host(self, error: BaseException) -> bool:
         """Whether a checkout failed because one of several servers could not be reached."""
         wrapper = self._wrapper
+        if wrapper.reader is None:
+            return False
+        self._scope = _UNKNOWN
         is_gone = isinstance(error, wrapper.Database.OperationalError) and self.lease is None
-        self._scope = _UNKNOWN if is_gone else self._scope
-        return is_gone and wrapper.reader is not None and wrapper.reader.leave(error)
+        if is_gone and wrapper.reader.leave(error):
+            return True
+        wrapper.reader.settle(is_well=False)
+        return False
 
     def _undo(self, error: BaseException) -> None:
         """A checkout was interrupted, or refused: raises a refusal of the driver's as Django's."""
@@ -231,9 +237,11 @@ class Borrower:
         """
         wrapper = self._wrapper
         pool = self.pool
+        if self.opening is not None:
+            return False
         if pool is None or pool.is_closed or wrapper.settings_dict != self._settings:
             pool = self._look_up()
-        if self.opening is not None or pool is None:
+        if pool is None:
             self._scope = _UNKNOWN  # Or the unit before would be taken for known, in its pool.
             return False
         if wrapper.closed_in_transaction:
@@ -260,7 +268,8 @@ class Borrower:
             self.holds |= TRANSACTION
         if wrapper._thread_sharing_count:
             self.share()
-        if self._find_out_if_special() or (scope is None and self._permit != "allow"):
+        is_chosen_anew = self._permit != "allow" or wrapper.reader is not None
+        if self._find_out_if_special() or (scope is None and is_chosen_anew):
             # So is the next one: it must not be retaken as it is.
             self._scope, self.warm = _UNKNOWN, None
 
@@ -276,7 +285,7 @@ class Borrower:
             or not wrapper.settings_dict["AUTOCOMMIT"]
             or wrapper._thread_sharing_count
         )
-        self._is_special = is_special or self._permit != "allow"
+        self._is_special = is_special or self._permit != "allow" or wrapper.reader is not None
         return is_special
 
     def _look_up(self) -> Pool | None:
@@ -296,6 +305,8 @@ class Borrower:
             self._is_warm = options.release == "request"
             self._is_lent = options.reclaim
             self._permit = options.permanent_checkout
+        if wrapper.reader is not None and wrapper.reader.host is not None and pool is not None:
+            wrapper.reader.host.count_leases = pool.count_leases
         self._asks_once = wrapper.is_guarded()
         self._find_out_if_special()
         return pool
@@ -381,6 +392,10 @@ class Borrower:
             self.holds |= SESSION
             lease.pool.count("session_holds")  # type: ignore[attr-defined]
         lease.connection.has_session_state = True
+
+    def note_statement(self, sql: Any) -> None:
+        """A statement is about to be sent in a way of the driver's own."""
+        self._wrapper.note_statement(sql)
 
     def note_interruption(self, error: BaseException) -> None:
         """An exception came out of a query, or of the end of a transaction: was it cut short?
@@ -522,6 +537,10 @@ class Borrower:
             self.cursors = {}
         wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
         self._scope = _UNKNOWN
+
+    def has_only_a_cursor(self) -> bool:
+        """Whether one open cursor is all that holds the lease."""
+        return not self.holds and len(self.cursors) == 1
 
     def has_lost_connection(self) -> bool:
         """Whether a connection is leased that nothing can be done with any more. No round trip."""

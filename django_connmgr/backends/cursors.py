@@ -21,6 +21,8 @@ class _Nobody:
 
     def note_session_state(self) -> None: ...
 
+    def note_statement(self, sql: Any) -> None: ...
+
     def note_interruption(self, error: BaseException) -> None: ...
 
 
@@ -53,7 +55,20 @@ class HoldingCursor:
             self.borrower.note_interruption(error)
             raise
 
+    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        self.borrower.note_statement(statement)
+        return super().copy(statement, *args, **kwargs)  # type: ignore[misc]
+
+    def copy_expert(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
+        self.borrower.note_statement(sql)
+        return super().copy_expert(sql, *args, **kwargs)  # type: ignore[misc]
+
+    def copy_from(self, *args: Any, **kwargs: Any) -> Any:
+        self.borrower.note_statement("COPY t FROM STDIN")
+        return super().copy_from(*args, **kwargs)  # type: ignore[misc]
+
     def callproc(self, procname: str, *args: Any, **kwargs: Any) -> Any:
+        self.borrower.note_statement(f"SELECT {procname}(")
         if touches_session(f"SELECT {procname}("):
             self.borrower.note_session_state()
         return super().callproc(procname, *args, **kwargs)  # type: ignore[misc]

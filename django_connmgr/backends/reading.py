@@ -17,36 +17,47 @@ def read(execute: Execute, sql: Any, params: Any, many: bool, context: dict[str,
     """For a replica's ``execute_wrappers``.
 
     A read outside of transactions that fails because its connection was lost, or for a conflict
-    with what the primary did, runs again on another server, and on the primary at last.
+    with what the primary did, runs once more on another server: not on each of them, because
+    the statement itself may be what takes the connection down.
     """
-    refuse_write(sql, context["connection"].alias)
-    while True:
+    wrapper = context["connection"]
+    refuse_write(sql, wrapper.alias)
+    is_well = False
+    try:
         try:
-            return execute(sql, params, many, context)
+            result = execute(sql, params, many, context)
         except OperationalError as error:
-            if many or not _turn_elsewhere(context["connection"], context["cursor"], error):
+            if many or not _turn_elsewhere(wrapper, context["cursor"], error):
                 raise
+            result = execute(sql, params, many, context)
+        is_well = True
+        return result
+    finally:
+        wrapper.reader.settle(is_well=is_well)
 
 
 def _turn_elsewhere(wrapper: Any, cursor: Any, error: OperationalError) -> bool:
     """Whether the statement may run again, with ``cursor`` on another server."""
-    host = wrapper.reader.host
-    was_lost = wrapper.borrower.has_lost_connection()
-    is_conflict = getattr(error.__cause__, "sqlstate", None) == RECOVERY_CONFLICT
-    if host is None or wrapper.in_atomic_block or not (was_lost or is_conflict):
+    host, borrower = wrapper.reader.host, wrapper.borrower
+    if host is None or wrapper.in_atomic_block or getattr(cursor.cursor, "name", None) is not None:
+        return False  # A named cursor was declared on the server, where it was.
+    was_lost = borrower.has_lost_connection()
+    if was_lost:
+        borrower.suspend()  # Whatever holds it: nothing can be done with it any more.
+    elif _sqlstate_of(error) == RECOVERY_CONFLICT and borrower.has_only_a_cursor():
+        cursor.cursor.close()
+    else:
         return False
-    if getattr(cursor.cursor, "name", None) is not None:
-        return False  # Declared on the server, where it was.
-    cursor.cursor.close()
-    if wrapper.borrower.lease is not None:
-        return False  # A block or another cursor holds it.
+    what = "was lost" if was_lost else "cancelled it"
     logger.warning(
-        "A read of %r runs again, because the replica %s %s.",
-        wrapper.alias,
-        host.name,
-        "was lost" if was_lost else "cancelled it",
+        "A read of %r runs again, because the replica %s %s.", wrapper.alias, host.name, what
     )
     wrapper.reader.leave(error if was_lost else None)
     wrapper.close()  # What is leased next is leased from there.
     cursor.cursor = wrapper._cursor().cursor
     return True
+
+
+def _sqlstate_of(error: BaseException) -> str | None:
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)

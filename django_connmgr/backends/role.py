@@ -14,8 +14,8 @@ from django.db import connections
 from .._pool.hosts import Host, Hosts
 from ..app_settings import app_settings
 from ..clusters import find_problems, hosts_of, primary_of
+from ..consistency.memory import find_outermost
 from ..exceptions import NoReplica
-from ..units.current import find_unit
 from ..units.unit import Unit
 
 logger = logging.getLogger("django_connmgr.replicas")
@@ -54,7 +54,7 @@ class ReadingRole:
         """
         if self.is_mirror:
             return None, self._settings_of_primary()
-        unit = find_unit()
+        unit = find_outermost()
         if unit is None:
             return self._with_settings(self._pick(tried))
         with self._lock:
@@ -80,8 +80,11 @@ class ReadingRole:
         if self.hosts.note_success(host):
             logger.info("The replica %s of %r is back.", host.name, self.primary)
 
-    def be_mirror(self, primary_settings: dict[str, Any]) -> None:  # noqa: ARG002
-        """In the place of ``creation.set_as_test_mirror()``: read from the primary itself."""
+    def be_mirror(self, _: object) -> None:
+        """In the place of ``creation.set_as_test_mirror()``: read from the primary itself.
+
+        And in that of ``setup_worker_connection()``, in processes that run tests in parallel.
+        """
         self.is_mirror = True
 
     @property
@@ -136,11 +139,14 @@ class Reader:
         self.role = role
         #: ``None`` while that is the primary.
         self.host: Host | None = None
-        #: Those that could not be reached since a connection was leased for the last time.
+        #: Those that the present checkout or statement could not have, and since when it tries.
         self._tried: set[Host] = set()
+        self._began = 0.0
 
     def choose(self) -> dict[str, Any]:
         """The settings of the server that this unit of work reads from."""
+        if not self._tried:
+            self._began = time.monotonic()
         self.host, settings = self.role.choose(self._tried)
         return settings
 
@@ -156,8 +162,12 @@ class Reader:
         self._tried.add(self.host)
         return True
 
-    def note_success(self) -> None:
-        """A connection to the server was opened."""
+    def time_left(self, timeout: float) -> float:
+        """What is left of the time of a checkout that tries one server after the other."""
+        return max(timeout - (time.monotonic() - self._began), 0.0)
+
+    def settle(self, *, is_well: bool) -> None:
+        """The statement or checkout is over; ``is_well``: the server answered."""
         self._tried.clear()
-        if self.host is not None:
+        if is_well and self.host is not None:
             self.role.note_success(self.host)

@@ -18,7 +18,15 @@ from django.utils.asyncio import async_unsafe
 from .._pool.pool import ConnectionPool
 from ..clusters import find_clusters
 from ..conf import parse_pool_options
-from ..consistency.writes import note_writes
+from ..consistency.memory import note_commit
+from ..consistency.writes import (
+    Kind,
+    kind_of,
+    note_on,
+    note_writes,
+    refuse_if_forbidden,
+    refuse_write,
+)
 from ..exceptions import ERRORS
 from ..registry import Address, registry
 from .borrower import LEASED, MOMENT, TRANSACTION, Borrower
@@ -63,7 +71,9 @@ class PooledWrapper(Stock):
         self.reader: Reader | None = None
         if "replica_of" in settings_dict.get("OPTIONS", {}):
             self._become_reader()
-        elif alias in find_clusters():
+        #: Whether it is to be known what is written.
+        self.is_primary = alias in find_clusters()
+        if self.is_primary:
             self.execute_wrappers.append(note_writes)
         with _wrappers_lock:
             _wrappers.add(self)
@@ -78,7 +88,17 @@ class PooledWrapper(Stock):
                 self.reader = Reader(role)
                 self.execute_wrappers.append(read)
                 self.creation.set_as_test_mirror = role.be_mirror  # type: ignore[method-assign,assignment]
+                if self.settings_dict["TEST"]["MIRROR"]:
+                    self.creation.setup_worker_connection = role.be_mirror  # type: ignore[method-assign,assignment]
                 self.settings_dict = role.first_settings
+
+    def note_statement(self, sql: Any) -> None:
+        """What goes past ``execute_wrappers``: a statement, the driver's own way."""
+        if self.reader is not None:
+            refuse_write(sql, self.alias)
+        elif self.is_primary and kind_of(sql) is not Kind.READS:
+            refuse_if_forbidden(sql, kind_of(sql))
+            note_on(self)
 
     def restrict_to_reading(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings of connections to replicas: read-only sessions, where the engine has them."""
@@ -134,12 +154,9 @@ class PooledWrapper(Stock):
         # Not this wrapper's own method: the pool would keep it, and what it leases, for ever.
         connect = functools.partial(open_apart, type(self), settings, self.alias)
         driver = self.driver_class(options, connect)
-        host = None if self.reader is None else self.reader.host
-        name = self.alias if host is None else f"{self.alias}@{host.name}"
-        pool = ConnectionPool(name, driver, options, errors=ERRORS)
-        if host is not None:
-            host.count_leases = pool.count_leases
-        return pool
+        label = settings.get("LABEL")  # Of one of several servers.
+        name = f"{self.alias}@{label}" if label else self.alias
+        return ConnectionPool(name, driver, options, errors=ERRORS)
 
     def close_pool(self) -> None:
         """Close the pools of this alias, as the stock method does; the next use makes new ones.
@@ -153,10 +170,7 @@ class PooledWrapper(Stock):
 
     def open_physical(self, timeout: float) -> Physical:
         """For the pool: open a connection the wrapped engine's way, within ``timeout`` seconds."""
-        physical = open_physical(self, super().connect, timeout)
-        if self.reader is not None:
-            self.reader.note_success()
-        return physical
+        return open_physical(self, super().connect, timeout)
 
     def get_connection_params(self) -> dict[str, Any]:
         """The wrapped engine's, without our options, and bounded by the checkout's deadline."""
@@ -295,6 +309,8 @@ class PooledWrapper(Stock):
 
     def _commit(self) -> None:
         self.borrower.end_transaction(super()._commit)
+        if self.is_primary:
+            note_commit(self.alias)
 
     def _rollback(self) -> None:
         self.borrower.end_transaction(super()._rollback)

@@ -1,8 +1,7 @@
-"""What a unit of work has written, and which alias it reads from."""
+"""What a request, or another unit of work, has written, and which alias it reads from."""
 
+import threading
 import time
-from collections.abc import Iterator
-from contextvars import ContextVar
 
 from ..units.current import find_unit
 from ..units.unit import Unit
@@ -12,74 +11,67 @@ WINDOW = 2.0
 
 
 class Memory:
-    """Shared by all threads and tasks of a unit: each change is one operation on a dict."""
+    """Shared by all threads and tasks: each change is one operation on a set or dict."""
 
     __slots__ = ("aliases", "committed", "recalled", "written")
 
     def __init__(self) -> None:
-        #: Primaries that were written to, and when.
+        #: Primaries that were written to, and when, by ``time.monotonic()``.
         self.written: dict[str, float] = {}
-        #: Those of them where it was committed.
-        self.committed: set[str] = set()
-        #: Primaries that the client wrote to, in a request before this one.
-        self.recalled: set[str] = set()
+        #: Those where it was committed, and when, by ``time.time()``.
+        self.committed: dict[str, float] = {}
+        #: Those that the client wrote to in a request before this one, and when.
+        self.recalled: dict[str, float] = {}
         #: By primary, the one of several aliases of replicas that was chosen.
         self.aliases: dict[str, str] = {}
 
 
-#: Outside of all units: of the context.
-_memory: ContextVar[Memory | None] = ContextVar("django_connmgr_memory", default=None)
+#: Of all code outside of units.
+_outside = Memory()
+_lock = threading.Lock()  # So that a unit's threads make one memory.
 
 
-def memory_here() -> Memory:
-    """The memory of the calling code's unit of work, made at the first call."""
-    unit = find_unit()
-    if unit is not None:
-        return _memory_of(unit)
-    memory = _memory.get()
-    if memory is None:
-        memory = Memory()
-        _memory.set(memory)
-    return memory
-
-
-def _memory_of(unit: Unit) -> Memory:
-    if unit.memory is None:
-        unit.memory = Memory()
-    memory: Memory = unit.memory
-    return memory
-
-
-def _units() -> Iterator[Unit]:
-    """This unit, and those around it that belong to the same request.
+def find_outermost() -> Unit | None:
+    """The outermost unit around the calling code that belongs to the same request or task.
 
     What serves requests may be in a unit of its own, as ``runserver`` is: not that.
     """
     unit = find_unit()
-    while unit is not None:
-        yield unit
-        unit = None if unit.is_request else unit.parent
+    while unit is not None and not unit.is_request and unit.parent is not None:
+        unit = unit.parent
+    return unit
+
+
+def memory_here() -> Memory:
+    """What belongs to the calling code: nested units share one."""
+    unit = find_outermost()
+    if unit is None:
+        return _outside
+    if unit.memory is None:
+        with _lock:
+            if unit.memory is None:
+                unit.memory = Memory()
+    memory: Memory = unit.memory
+    return memory
 
 
 def note_write(primary: str) -> None:
-    """This unit of work, and so those around it, have written to a primary."""
+    """A primary was written to."""
     memory_here().written[primary] = time.monotonic()
-    for unit in _units():
-        _memory_of(unit).written[primary] = time.monotonic()
 
 
 def note_commit(primary: str) -> None:
-    """What this unit of work, and so those around it, have written is for others to see."""
-    memory_here().committed.add(primary)
-    for unit in _units():
-        _memory_of(unit).committed.add(primary)
+    """What was written to a primary, if anything was, is for others to see."""
+    memory = memory_here()
+    if primary in memory.written:
+        memory.committed[primary] = time.time()
 
 
 def has_written(primary: str) -> bool:
-    """Whether this unit of work, or one around it, has written to a primary."""
-    if find_unit() is None:
-        memory = _memory.get()
-        written_at = None if memory is None else memory.written.get(primary)
+    """Whether a read that misses writes to a primary would miss this code's own."""
+    unit = find_outermost()
+    if unit is None:
+        written_at = _outside.written.get(primary)
         return written_at is not None and time.monotonic() - written_at < WINDOW
-    memories = [unit.memory for unit in _units() if unit.memory is not None]
-    return any(primary in memory.written or primary in memory.recalled for memory in memories)
+    memory = unit.memory
+    return memory is not None and (primary in memory.written or primary in memory.recalled)

@@ -1,9 +1,6 @@
 """Where to read from, said by hand: for a block, or for a function."""
 
-import contextlib
-import functools
-from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -23,6 +20,8 @@ class Mode:
     level: str | None = None
     #: Whose block forbids writes; empty if none does.
     forbidden_by: str = ""
+    #: What held before the innermost block.
+    outer: "Mode | None" = None
 
 
 _mode: ContextVar[Mode] = ContextVar("django_connmgr_mode", default=Mode())  # noqa: B039 - frozen
@@ -31,14 +30,17 @@ get_mode = _mode.get
 
 
 class _ModeBlock(Block):
-    """Changes the mode for a block or a function. Nests, and may be entered again inside."""
+    """Changes the mode for a block or a function. Nests, and may be entered again inside.
+
+    It remembers nothing itself, so that tasks and threads may share one.
+    """
 
     def __init__(self, **changes: Any) -> None:
         self._changes = changes
-        self._tokens: list[Token[Mode]] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_mode.set(replace(_mode.get(), **self._changes)))
+        outer = _mode.get()
+        _mode.set(replace(outer, **self._changes, outer=outer))
 
     def __exit__(
         self,
@@ -46,9 +48,7 @@ class _ModeBlock(Block):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # In another context than it was entered in, nothing is to be restored.
-        with contextlib.suppress(ValueError):
-            _mode.reset(self._tokens.pop())
+        _mode.set(_mode.get().outer or Mode())
 
     async def __aenter__(self) -> None:
         self.__enter__()
@@ -60,10 +60,6 @@ class _ModeBlock(Block):
         traceback: TracebackType | None,
     ) -> None:
         self.__exit__(exc_type, exc_value, traceback)
-
-    def _around(self, function: Callable[..., Any]) -> Callable[[], Any]:  # noqa: ARG002
-        # A block for each call: this one remembers what to restore.
-        return functools.partial(_ModeBlock, **self._changes)
 
 
 def using_primary() -> _ModeBlock:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core import signing
+from django.core.signals import request_finished, request_started
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 
+from django_connmgr import marks_write
 from django_connmgr.app_settings import app_settings
 from django_connmgr.consistency.cookie import NAME
 from django_connmgr.middleware import UnitOfWorkMiddleware
@@ -63,19 +65,39 @@ def test_a_client_that_only_read_has_no_cookie(project: Replication) -> None:
     assert cookies_of(response) == {}
 
 
-@pytest.mark.parametrize("savepoint", [False, True])
-def test_what_was_rolled_back_sets_no_cookie(project: Replication, *, savepoint: bool) -> None:
+def test_what_was_rolled_back_sets_no_cookie(project: Replication) -> None:
     def fail(_: HttpRequest) -> HttpResponse:
-        with (
-            transaction.atomic(),
-            contextlib.suppress(ZeroDivisionError),
-            transaction.atomic(savepoint=savepoint),
-        ):
+        with contextlib.suppress(ZeroDivisionError), transaction.atomic():
             Customer.objects.create(name="Ada")
             raise ZeroDivisionError
         return HttpResponse()
 
     assert cookies_of(call(fail)) == {}
+
+
+def test_clients_of_two_clusters_remember_both(project: Replication) -> None:
+    def mark(using: str) -> View:
+        def view(_: HttpRequest) -> HttpResponse:
+            marks_write(using)
+            return HttpResponse()
+
+        return view
+
+    cookies = cookies_of(call(mark("other"), cookies_of(call(write))))
+    assert call(read, cookies).content == b"default: this unit of work has written"
+
+
+def test_what_a_response_streams_is_read_from_the_primary_too(project: Replication) -> None:
+    def stream(_: HttpRequest) -> StreamingHttpResponse:
+        return StreamingHttpResponse(explain_route(Customer) for _ in range(1))
+
+    cookies = cookies_of(call(write))
+    request_started.send(sender=None, environ={"REQUEST_METHOD": "GET", "PATH_INFO": "/"})
+    try:
+        response = call(stream, cookies)
+        assert list(response) == [b"default: this unit of work has written"]
+    finally:
+        request_finished.send(sender=None)
 
 
 @pytest.mark.parametrize(

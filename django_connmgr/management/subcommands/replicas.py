@@ -9,7 +9,10 @@ from ...clusters import find_clusters
 from .tables import as_table
 
 _COLUMNS = ("alias", "server", "state", "weight", "behind")
-_POSITION = "SELECT NOT pg_is_in_recovery(), pg_current_wal_lsn()"
+_POSITION = (
+    "SELECT NOT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN "
+    "pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
+)
 _BEHIND = "SELECT pg_is_in_recovery(), pg_wal_lsn_diff(%s, pg_last_wal_replay_lsn())"
 
 
@@ -25,7 +28,9 @@ def run(options: dict[str, Any]) -> str:  # noqa: ARG001
 
 
 def _rows_of(primary: str) -> list[tuple[str, ...]]:
-    state, position = _ask(connections[primary], _POSITION, "takes writes", "is a standby")
+    # A wrapper apart: the caller's may be in a transaction.
+    server = type(connections[primary])(connections[primary].settings_dict, primary)
+    state, position = _ask(server, _POSITION, "takes writes", "is a standby")
     rows: list[tuple[str, ...]] = [(primary, "", state, "", "")]
     for alias in find_clusters()[primary]:
         reader: Any = getattr(connections[alias], "reader", None)
