@@ -47,12 +47,16 @@ def memory_here() -> Memory:
     unit = find_outermost()
     if unit is None:
         return _outside
-    if unit.memory is None:
+    memory = _memory_of(unit)
+    if memory is None:
         with _lock:
-            if unit.memory is None:
-                unit.memory = Memory()
-    memory: Memory = unit.memory
+            memory = unit.memory = _memory_of(unit) or Memory()
     return memory
+
+
+def _memory_of(unit: Unit) -> Memory | None:
+    # A request that neither writes nor chooses has none, and does not pay for one.
+    return getattr(unit, "memory", None)
 
 
 def note_write(primary: str) -> None:
@@ -73,5 +77,5 @@ def has_written(primary: str) -> bool:
     if unit is None:
         written_at = _outside.written.get(primary)
         return written_at is not None and time.monotonic() - written_at < WINDOW
-    memory = unit.memory
+    memory = _memory_of(unit)
     return memory is not None and (primary in memory.written or primary in memory.recalled)
