@@ -48,7 +48,7 @@ MAY_ENTER: dict[str, set[str]] = {
 
 #: The most lines of the heart, of all, and of one function or class.
 MOST_IN_THE_POOL = 2_850
-MOST_IN_ALL = 7_400
+MOST_IN_ALL = 7_550
 MOST_IN_A_FUNCTION = 40
 #: As many classes of ours a class may stand on; drivers and engines one more.
 MOST_BELOW = 1
