@@ -42,7 +42,6 @@ class ReadingRole:
         for label, weight, settings in hosts_of(alias):
             self.settings[Host(label, weight)] = restrict(settings)
         self.hosts = Hosts(self.settings, time.monotonic)
-        self._restrict = restrict
         # Guards the next field; nothing is done under it.
         self._lock = threading.Lock()
         self._pins: WeakKeyDictionary[Unit, Host | None] = WeakKeyDictionary()
@@ -109,7 +108,7 @@ class ReadingRole:
         """As they are now: in tests the database has another name."""
         primary, own = connections.settings[self.primary], self.first_settings
         names = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
-        return {**own, **{name: primary[name] for name in names}}
+        return {**own, **{name: primary[name] for name in names}, "LABEL": self.primary}
 
 
 #: The roles of the process, each with the settings that it was made from.

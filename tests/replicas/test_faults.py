@@ -214,3 +214,11 @@ def test_one_block_serves_two_tasks_at_once(project: Replication) -> None:
     with unit_of_work():
         assert explain_route(Customer).startswith(REPLICA)
         assert project.primary.ask("SELECT 1", database=DATABASE) == 1
+
+
+def test_the_pool_that_reads_from_the_primary_is_called_so(project: Replication) -> None:
+    for replica in project.replicas:
+        replica.kill()
+    with unit_of_work():
+        port_here()
+        assert pools[REPLICA].name == f"{REPLICA}@default"
