@@ -47,6 +47,7 @@ LOOKED_AT = [
     ("pgbouncer", "prepare_threshold"),
     ("replicas", '"WEIGHT": 2'),
     ("replicas", "MIDDLEWARE"),
+    ("replicas", "ReplicaMirrorMixin"),
     ("sizing", "mean_wait"),
 ]
 

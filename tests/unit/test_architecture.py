@@ -42,13 +42,13 @@ MAY_ENTER: dict[str, set[str]] = {
     "checks": {"app_settings", "backends", "clusters", "conf"},
     "apps": {"checks", "units", "integrations"},
     "management": {"api", "clusters", "_pool"},
-    "testing": {"_pool"},
+    "testing": {"_pool", "clusters"},
     "__init__": {"api", "backends", "consistency", "exceptions", "replicas", "units"},
 }
 
 #: The most lines of the heart, of all, and of one function or class.
 MOST_IN_THE_POOL = 2_850
-MOST_IN_ALL = 7_550
+MOST_IN_ALL = 7_600
 MOST_IN_A_FUNCTION = 40
 #: As many classes of ours a class may stand on; drivers and engines one more.
 MOST_BELOW = 1
