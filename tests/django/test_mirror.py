@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connections, router
+from django.db import connections
 from django.test import TestCase, override_settings
 
 from django_connmgr import unit_of_work, using_primary
@@ -29,9 +29,7 @@ def replica(pool_of: object) -> Iterator[None]:
         "TEST": {**default["TEST"], "MIRROR": "default"},
     }
     with override_settings(DATABASE_ROUTERS=["django_connmgr.routers.ReplicaRouter"]):
-        del router.routers
         yield
-    del router.routers
     connections[REPLICA].close()
     registry.close(REPLICA)
     del connections[REPLICA]

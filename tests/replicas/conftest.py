@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connections, router
+from django.db import connections
 from django.test import override_settings
 
 from django_connmgr.registry import registry
@@ -97,7 +97,6 @@ def project(
         databases(replication),
         override_settings(DATABASE_ROUTERS=["django_connmgr.routers.ReplicaRouter"]),
     ):
-        del router.routers
         Order.objects.all().delete()
         Customer.objects.all().delete()
         replication.await_replayed()
@@ -106,5 +105,4 @@ def project(
         for alias in ("default", REPLICA):
             connections[alias].close()
         leased = {pool.name: pool.stats().leased for pool in registry.all()}
-    del router.routers
     assert not any(leased.values()), f"{leased} connections did not come back"
