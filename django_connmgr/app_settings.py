@@ -25,8 +25,11 @@ class AppSettings:
     ALWAYS_PRIMARY: tuple[str, ...] = ()
 
 
+#: What reads may miss: nothing that their unit of work wrote, that too, nothing at all.
+LEVELS = ("session", "eventual", "primary")
+
 _WORDS = {
-    "CONSISTENCY": ("session", "eventual", "primary"),
+    "CONSISTENCY": LEVELS,
     "BALANCE": ("least_leases", "round_robin", "random"),
     "ON_NO_REPLICA": ("primary", "error"),
 }

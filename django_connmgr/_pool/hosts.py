@@ -51,7 +51,8 @@ class Hosts:
     def __init__(self, hosts: Iterable[Host], now: Callable[[], float]) -> None:
         self.all = list(hosts)
         self._now = now
-        self._lock = threading.Lock()
+        # Of the kind that a finaliser may take again, which strikes while its thread has it.
+        self._lock = threading.RLock()
 
     def choose(
         self, balance: str = "least_leases", *, other_than: Iterable[Host] = ()
@@ -64,7 +65,9 @@ class Hosts:
         """
         excluded = set(other_than)
         with self._lock:
-            usable = [host for host in self.all if host not in excluded and self._may_try(host)]
+            usable = [
+                host for host in self.all if host not in excluded and self._may_try_locked(host)
+            ]
             if not usable:
                 return None
             if balance == "random":
@@ -80,7 +83,7 @@ class Hosts:
                 chosen.is_tried, chosen.retry_at = True, self._now() + LONGEST_REST
             return chosen
 
-    def _may_try(self, host: Host) -> bool:
+    def _may_try_locked(self, host: Host) -> bool:
         if host.state is HostState.DOWN:
             return self._now() >= host.retry_at
         return host.state is HostState.UP
@@ -117,16 +120,16 @@ class Hosts:
     def drain(self, name: str) -> None:
         """Choose a host no more, until ``enable()``. Raises ``KeyError`` for an unknown name."""
         with self._lock:
-            self._find(name).state = HostState.DRAINING
+            self._find_locked(name).state = HostState.DRAINING
 
     def enable(self, name: str) -> None:
         """Undo ``drain()``, and forget failures. Raises ``KeyError`` for an unknown name."""
         with self._lock:
-            host = self._find(name)
+            host = self._find_locked(name)
             host.state, host.failures, host.credit = HostState.UP, 0, 0.0
             host.is_tried = False
 
-    def _find(self, name: str) -> Host:
+    def _find_locked(self, name: str) -> Host:
         for host in self.all:
             if host.name == name:
                 return host

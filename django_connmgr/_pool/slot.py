@@ -59,19 +59,9 @@ class Slot(Generic[C]):
     """
 
     __slots__ = (
-        *("backend_pid", "connection", "expires_at", "generation", "idle_since"),
-        *(
-            "is_entered",
-            "lease",
-            "leased_at",
-            "leased_in",
-            "lost",
-            "on_lease_collected",
-            "owner",
-            "pristine",
-            "scope",
-        ),
-        *("stack", "state", "stays_warm", "traffic_at", "watch"),
+        *("backend_pid", "connection", "expires_at", "generation", "idle_since", "is_entered"),
+        *("lease", "leased_at", "leased_in", "lost", "on_lease_collected", "owner", "pristine"),
+        *("scope", "stack", "state", "stays_warm", "traffic_at", "watch"),
     )
 
     def __init__(self, lost: Lost, generation: int) -> None:

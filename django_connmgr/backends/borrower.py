@@ -53,17 +53,9 @@ class Borrower:
     """
 
     __slots__ = (
-        *(
-            "_adopted",
-            "_adoption",
-            "_asks_engine",
-            "_asks_once",
-            "_is_asking",
-            "_is_lent",
-            "_is_special",
-        ),
-        *("_is_warm", "_permit", "_scope", "_settings", "_took_lease", "_wrapper", "cursors"),
-        *("depth", "holds", "is_beginning", "is_dedicated", "lease", "opening", "pool"),
+        *("_adopted", "_adoption", "_asks_engine", "_asks_once", "_is_asking", "_is_lent"),
+        *("_is_special", "_is_warm", "_permit", "_scope", "_settings", "_took_lease", "_wrapper"),
+        *("cursors", "depth", "holds", "is_beginning", "is_dedicated", "lease", "opening", "pool"),
         *("thread", "warm", "was_left_elsewhere"),
     )
 

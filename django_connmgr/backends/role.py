@@ -42,8 +42,9 @@ class ReadingRole:
         for label, weight, settings in hosts_of(alias):
             self.settings[Host(label, weight)] = restrict(settings)
         self.hosts = Hosts(self.settings, time.monotonic)
-        # Guards the next field; nothing is done under it.
-        self._lock = threading.Lock()
+        # Guards the next field; nothing is done under it. A finaliser that queries, and strikes
+        # while its thread has it, may take it again.
+        self._lock = threading.RLock()
         self._pins: WeakKeyDictionary[Unit, Host | None] = WeakKeyDictionary()
 
     def choose(self, tried: AbstractSet[Host] = frozenset()) -> tuple[Host | None, dict[str, Any]]:
@@ -75,7 +76,7 @@ class ReadingRole:
             )
 
     def note_success(self, host: Host) -> None:
-        """A connection to a host was opened."""
+        """A host answered."""
         if self.hosts.note_success(host):
             logger.info("The replica %s of %r is back.", host.name, self.primary)
 
@@ -113,7 +114,7 @@ class ReadingRole:
 
 #: The roles of the process, each with the settings that it was made from.
 _roles: dict[str, tuple[dict[str, Any], ReadingRole]] = {}
-_roles_lock = threading.Lock()  # So that all threads have the same one.
+_roles_lock = threading.RLock()  # So that all threads have the same one; as the role's own.
 
 
 def find_role(alias: str, settings: dict[str, Any], restrict: Restrict) -> ReadingRole | None:

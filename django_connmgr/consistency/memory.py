@@ -28,7 +28,8 @@ class Memory:
 
 #: Of all code outside of units.
 _outside = Memory()
-_lock = threading.Lock()  # So that a unit's threads make one memory.
+# So that a unit's threads make one memory. A finaliser that queries may take it again.
+_lock = threading.RLock()
 
 
 def find_outermost() -> Unit | None:

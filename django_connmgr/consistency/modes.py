@@ -2,12 +2,10 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any
 
+from ..app_settings import LEVELS
 from ..block import Block
-
-LEVELS = ("session", "eventual", "primary")
 
 
 @dataclass(frozen=True)
@@ -42,24 +40,14 @@ class _ModeBlock(Block):
         outer = _mode.get()
         _mode.set(replace(outer, **self._changes, outer=outer))
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         _mode.set(_mode.get().outer or Mode())
 
     async def __aenter__(self) -> None:
         self.__enter__()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(exc_type, exc_value, traceback)
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.__exit__()
 
 
 def using_primary() -> _ModeBlock:

@@ -29,7 +29,7 @@ MAY_ENTER: dict[str, set[str]] = {
     "conf": {"_pool"},
     "registry": {"_pool"},
     "units": {"_pool", "block", "signals"},
-    "consistency": {"units", "block", "exceptions"},
+    "consistency": {"app_settings", "units", "block", "exceptions"},
     "backends": {
         *("_pool", "app_settings", "clusters", "conf", "consistency", "exceptions", "registry"),
         "units",

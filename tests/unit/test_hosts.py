@@ -8,6 +8,8 @@ import pytest
 from django_connmgr._pool.hosts import LONGEST_REST, Host, Hosts, HostState
 from django_connmgr.testing import ManualClock
 
+from .helpers import Worker
+
 
 @pytest.fixture
 def first() -> Host:
@@ -100,3 +102,16 @@ def test_one_that_drains_is_not_chosen_whatever_becomes_of_it(hosts: Hosts, firs
 def test_an_unknown_name_is_refused_with_the_known_ones(hosts: Hosts) -> None:
     with pytest.raises(KeyError, match="no host 'third'; there are: first, second"):
         hosts.drain("third")
+
+
+def test_a_finaliser_that_chooses_while_its_thread_chooses_does_not_hang(
+    hosts: Hosts, first: Host
+) -> None:
+    """The collector may run one at any moment, also under the lock."""
+
+    def count_leases() -> int:
+        first.count_leases = lambda: 0
+        return 0 if hosts.choose("round_robin") else 1
+
+    first.count_leases = count_leases
+    assert Worker(hosts.choose).result() is not None
