@@ -6,6 +6,7 @@ Counted in bytecodes of the pool's own files, which do not depend on the machine
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
@@ -37,13 +38,14 @@ Action = Callable[[], object]
 
 
 def count(action: Action) -> int:
-    """Bytecodes that run in the pool's files while ``action`` runs."""
+    """Bytecodes of the pool's files that ``action`` runs; not the background thread's meanwhile."""
     monitoring = sys.monitoring
     total = 0
+    this_thread = threading.get_ident()
 
     def note(code: CodeType, offset: int) -> None:
         nonlocal total
-        total += code.co_filename.startswith(ROOM)
+        total += threading.get_ident() == this_thread and code.co_filename.startswith(ROOM)
 
     monitoring.use_tool_id(monitoring.PROFILER_ID, "test_costs")
     try:
