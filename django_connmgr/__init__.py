@@ -10,7 +10,15 @@ from .api import (
     with_connection,
 )
 from .backends.permits import PermanentCheckoutWarning
-from .consistency import consistency, marks_write, read_only, using_primary, using_replica
+from .consistency import (
+    consistency,
+    current_token,
+    marks_write,
+    read_only,
+    require_token,
+    using_primary,
+    using_replica,
+)
 from .exceptions import (
     NoReplica,
     PoolClosed,
@@ -19,7 +27,7 @@ from .exceptions import (
     ReplicaWriteError,
     TooManyRequests,
 )
-from .replicas import replicas
+from .replicas import replicas, wait_for_replicas
 from .units import Thread, ThreadPoolExecutor, unit_of_work, wrap_executor
 
 __all__ = [
@@ -33,6 +41,7 @@ __all__ = [
     "ThreadPoolExecutor",
     "TooManyRequests",
     "consistency",
+    "current_token",
     "dedicated",
     "lease_connection",
     "marks_write",
@@ -42,9 +51,11 @@ __all__ = [
     "release_connections",
     "released",
     "replicas",
+    "require_token",
     "unit_of_work",
     "using_primary",
     "using_replica",
+    "wait_for_replicas",
     "with_connection",
     "wrap_executor",
 ]

@@ -1,6 +1,7 @@
 """``CONNMGR``: the settings of a project that are not those of one pool, and their one accessor."""
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,9 +18,23 @@ class AppSettings:
     CONSISTENCY: str = "session"
     #: How units of work are spread over hosts.
     BALANCE: str = "least_leases"
-    #: Where to read when no replica can be reached: ``"primary"``, or ``"error"``.
+    #: Where to read when no replica can be reached, and when all lag: ``"primary"``, or
+    #: ``"error"``; and for the latter ``"least_lagged"``.
     ON_NO_REPLICA: str = "primary"
-    #: For so many seconds after a request that wrote, its client reads from the primary; 0: not.
+    ON_ALL_LAGGING: str = "primary"
+    #: Seconds from one look at all servers to the next; 0: never.
+    PROBE_INTERVAL: float = 1.0
+    #: One that is further behind is not read from until it is at half of that.
+    MAX_LAG_SECONDS: float = 10.0
+    MAX_LAG_BYTES: float = 64 * 1024 * 1024
+    #: For how many seconds a read waits for a replica to replay what its client wrote.
+    WAIT: float = 0.05
+    #: For how many seconds a client is known to have written, where replicas tell how far they
+    #: are, and how it is remembered; ``CARRIER_KEY``: under which key of Django's cache.
+    TOKEN_TTL: float = 60.0
+    CARRIER: str = "cookie"
+    CARRIER_KEY: str | Callable[..., str | None] = "django_connmgr.consistency.carriers.session_key"
+    #: Where they do not tell: for how many seconds it reads from the primary; 0: not at all.
     STICKY_SECONDS: float = 2.0
     #: Models (``"app.Model"``) and applications (``"app"``) that are only read on the primary.
     ALWAYS_PRIMARY: tuple[str, ...] = ()
@@ -32,7 +47,10 @@ _WORDS = {
     "CONSISTENCY": LEVELS,
     "BALANCE": ("least_leases", "round_robin", "random"),
     "ON_NO_REPLICA": ("primary", "error"),
+    "ON_ALL_LAGGING": ("primary", "least_lagged", "error"),
+    "CARRIER": ("cookie", "cache", "header"),
 }
+_SECONDS = ("PROBE_INTERVAL", "MAX_LAG_SECONDS", "WAIT", "TOKEN_TTL", "STICKY_SECONDS")
 _NAMES = [field.name for field in fields(AppSettings)]
 
 
@@ -49,15 +67,20 @@ def find_problems(given: Any) -> list[tuple[str, str]]:
         elif name in _WORDS and value not in _WORDS[name]:
             words = " or ".join(map(repr, _WORDS[name]))
             problems.append((f"CONNMGR[{name!r}] is {value!r}.", f"It takes {words}."))
-        elif name == "STICKY_SECONDS" and not _is_duration(value):
+        elif name in _SECONDS and not _is_amount(value):
             problems.append((f"CONNMGR[{name!r}] is {value!r}.", "It takes seconds, 0 or more."))
+        elif name == "MAX_LAG_BYTES" and not _is_amount(value):
+            problems.append((f"CONNMGR[{name!r}] is {value!r}.", "It takes bytes, 0 or more."))
+        elif name == "CARRIER_KEY" and not (callable(value) or isinstance(value, str)):
+            hint = "It takes a function of a request, or where to import it from."
+            problems.append((f"CONNMGR[{name!r}] is {value!r}.", hint))
         elif name == "ALWAYS_PRIMARY" and not _are_labels(value):
             hint = "It takes a list of strings: 'app' or 'app.Model'."
             problems.append((f"CONNMGR[{name!r}] is {value!r}.", hint))
     return problems
 
 
-def _is_duration(value: Any) -> bool:
+def _is_amount(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 <= value < float("inf")
 

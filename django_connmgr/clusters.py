@@ -95,10 +95,31 @@ def hosts_of(alias: str) -> list[HostSettings]:
     return found
 
 
+def addresses_of(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings of each server, where ``HOST`` is a list of them as libpq takes it."""
+    hosts, ports = str(settings["HOST"]).split(","), str(settings["PORT"]).split(",")
+    options = {name: value for name, value in settings["OPTIONS"].items() if name not in _CHOICES}
+    return [
+        {**settings, "HOST": host, "PORT": ports[min(number, len(ports) - 1)], "OPTIONS": options}
+        for number, host in enumerate(hosts)
+    ]
+
+
+def choices_of(primary: dict[str, Any]) -> dict[str, Any]:
+    """The options by which libpq finds the primary among several, for sessions that only read."""
+    options = {name: value for name, value in primary["OPTIONS"].items() if name in _CHOICES}
+    if options.get("target_session_attrs") == "read-write":
+        options["target_session_attrs"] = "primary"  # It would look at the session, not the server.
+    return options
+
+
 def _inherit(settings: dict[str, Any], primary: dict[str, Any]) -> dict[str, Any]:
     """What is not given for the replica is as for the primary."""
     inherited = {name: settings[name] or primary[name] for name in _INHERITED}
-    options = {**primary["OPTIONS"], **settings["OPTIONS"]}
+    inherited_options = {
+        name: value for name, value in primary["OPTIONS"].items() if name not in _CHOICES
+    }
+    options = {**inherited_options, **settings["OPTIONS"]}
     return {
         **settings,
         **inherited,
@@ -107,3 +128,5 @@ def _inherit(settings: dict[str, Any], primary: dict[str, Any]) -> dict[str, Any
 
 
 _INHERITED = ("NAME", "USER", "PASSWORD", "PORT", "TIME_ZONE")
+#: Options by which libpq chooses among several addresses of a primary.
+_CHOICES = ("target_session_attrs", "load_balance_hosts")

@@ -1,12 +1,18 @@
 """``replicas()``: the servers that replicate a primary, as this process knows them."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, NotSupportedError, connections
+from django.db.transaction import TransactionManagementError
 
-from ._pool.hosts import Host
+from ._pool.host import Host
 from .clusters import find_clusters
+from .consistency.tokens import ignored
+
+#: Seconds from one look at what the monitor knows to the next.
+PAUSE = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +22,17 @@ class ReplicaStatus:
     #: The alias that leads to it, and its ``LABEL``, or ``"host:port"``.
     alias: str
     name: str
-    #: ``"up"``, ``"down"`` (it could not be reached), or ``"draining"`` (taken out by hand).
+    #: ``"up"``, ``"suspect"`` (it left a probe unanswered), ``"down"`` (it could not be reached),
+    #: ``"probation"`` (it answers again), ``"promoted"`` (it takes writes), or ``"draining"``
+    #: (taken out by hand).
     state: str
+    #: Why it is not read from: its state, or ``"lagging"``; empty if it is.
+    why_excluded: str
+    #: How far it is behind the primary; ``None`` while that is unknown.
+    lag_seconds: float | None
+    lag_bytes: int | None
+    #: How far it has replayed: its timeline and its position in the log, as in ``"1-0/3000148"``.
+    replayed: str | None
     weight: float
     #: Attempts to reach it that failed since the last one that did not.
     failures: int
@@ -38,12 +53,54 @@ class Replicas:
                 alias=alias,
                 name=host.name,
                 state=host.state.value,
+                why_excluded=host.why_excluded,
+                lag_seconds=None if host.lag is None else host.lag.seconds,
+                lag_bytes=None if host.lag is None else host.lag.bytes,
+                replayed=None if host.replayed is None else str(host.replayed),
                 weight=host.weight,
                 failures=host.failures,
-                leased=host.count_leases(),
+                leased=host.leased,
             )
             for alias, host in self._hosts()
         ]
+
+    @property
+    def ignored_tokens(self) -> int:
+        """How many tokens this process was shown that were forged, damaged, or too old."""
+        return ignored.value
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until all replicas show what is committed by now, for up to ``timeout`` seconds.
+
+        Not for those that are not read from, unless they only lag. False if one did not get that
+        far in time. Raises ``NotSupportedError`` where replicas do not tell how far they are, and
+        ``TransactionManagementError`` in a transaction.
+        """
+        wrapper: Any = connections[self.primary]
+        if wrapper.in_atomic_block:
+            raise TransactionManagementError(
+                "Nothing of this transaction can reach a replica yet: wait after its commit."
+            )
+        goal, roles = wrapper.log_position(), self._roles()
+        for role in roles:
+            role.monitor.watch(role)
+        if goal is None or not all(role.hosts.is_probed for role in roles):
+            raise NotSupportedError(
+                "It is not known how far replicas are: that takes PostgreSQL, and "
+                "CONNMGR['PROBE_INTERVAL'] above 0."
+            )
+        deadline = time.monotonic() + timeout
+        for role in roles:
+            role.monitor.want(+1)
+        try:
+            while not all(_shows(host, goal) for role in roles for host in role.hosts.all):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(PAUSE)
+        finally:
+            for role in roles:
+                role.monitor.want(-1)
+        return True
 
     def drain(self, name: str) -> None:
         """Read from a server no more, in this process, until ``enable()``.
@@ -74,6 +131,15 @@ class Replicas:
         raise KeyError(f"{self.primary!r} has no replica {name!r}; there are: {known}.")
 
 
+def _shows(host: Host, goal: Any) -> bool:
+    return host.why_excluded not in {"", "lagging"} or host.has_replayed(goal)
+
+
 def replicas(primary: str = DEFAULT_DB_ALIAS) -> Replicas:
     """The replicas of a primary; none, if no alias has it for ``OPTIONS["replica_of"]``."""
     return Replicas(primary)
+
+
+def wait_for_replicas(timeout: float = 5.0, *, using: str = DEFAULT_DB_ALIAS) -> bool:
+    """Wait until all replicas of a primary show what is committed by now; see ``Replicas.wait``."""
+    return replicas(using).wait(timeout)

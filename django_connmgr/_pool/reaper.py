@@ -54,6 +54,15 @@ class Reaper:
                 self._thread = _start_thread(self._run)
         self._bell.ring()
 
+    def hurry(self, pool: Maintained, seconds: float) -> None:
+        """Maintain ``pool``, if it is watched, in so many seconds at the latest."""
+        with self._lock:
+            reference = weakref.ref(pool)
+            if reference in self._pools:
+                when = time.monotonic() + seconds
+                self._pools[reference] = min(self._pools[reference], when)
+        self._bell.ring()
+
     def unwatch(self, pool: Maintained) -> None:
         """Leave ``pool`` alone from now on."""
         with self._lock:

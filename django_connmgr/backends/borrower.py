@@ -19,6 +19,7 @@ from ..units.current import find_unit, get_current
 from .opening import Opening
 from .permits import permit_checkout
 from .physical import Physical
+from .reader import Unfit
 
 logger = logging.getLogger("django_connmgr.backends")
 
@@ -190,11 +191,16 @@ class Borrower:
         return True
 
     def _turn_to_another_host(self, error: BaseException) -> bool:
-        """Whether a checkout failed because one of several servers could not be reached."""
+        """Whether a checkout failed because of one of several servers, and another one is left."""
         wrapper = self._wrapper
         if wrapper.reader is None:
             return False
         self._scope = _UNKNOWN
+        if isinstance(error, Unfit):
+            holds = self.holds  # The next lease is for the same.
+            self._drop()
+            self.holds = holds
+            return bool(wrapper.reader.leave(None))
         is_gone = isinstance(error, wrapper.Database.OperationalError) and self.lease is None
         if is_gone and wrapper.reader.leave(error):
             return True
@@ -203,11 +209,15 @@ class Borrower:
 
     def _undo(self, error: BaseException) -> None:
         """A checkout was interrupted, or refused: raises a refusal of the driver's as Django's."""
+        self._drop()  # It came in between: nothing knows yet what was leased.
+        self.raise_as_django(error)
+
+    def _drop(self) -> None:
+        """Give back what was just leased, and not used yet."""
         lease = self.lease
-        if lease is not None:  # It came in between: nothing knows yet what it leased.
+        if lease is not None:
             self._let_go()
             lease.pool.release(lease)
-        self.raise_as_django(error)
 
     def raise_as_django(self, error: BaseException) -> None:
         """Raise an error of the driver's as Django's, as ``wrap_database_errors`` does."""
@@ -253,8 +263,10 @@ class Borrower:
         return True
 
     def _finish(self, scope: Scope | None) -> None:
-        """What comes after a special lease."""
+        """What comes after a special lease. Raises ``Unfit`` if another server should be read."""
         wrapper = self._wrapper
+        if wrapper.reader is not None:
+            wrapper.reader.check(self.pool.driver, wrapper.connection)  # type: ignore[union-attr]
         if not wrapper.settings_dict["AUTOCOMMIT"]:
             wrapper.autocommit = False
             self.holds |= TRANSACTION
@@ -298,7 +310,7 @@ class Borrower:
             self._is_lent = options.reclaim
             self._permit = options.permanent_checkout
         if wrapper.reader is not None and wrapper.reader.host is not None and pool is not None:
-            wrapper.reader.host.count_leases = pool.count_leases
+            wrapper.reader.host.pool = pool
         self._asks_once = wrapper.is_guarded()
         self._find_out_if_special()
         return pool

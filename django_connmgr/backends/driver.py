@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any, ClassVar, TypeVar
 
 from .._pool.driver import ConnectionState
+from .._pool.host import Report
 from ..conf import PoolOptions
 from .physical import Physical
 
@@ -136,6 +137,14 @@ class PhysicalDriver:
     def reset_session(self, connection: Physical) -> bool:  # noqa: ARG002 - for subclasses
         """Make the session of the server as new; false if only a new connection is."""
         return False
+
+    def report_of(self, raw: Any) -> Report | None:  # noqa: ARG002 - for subclasses
+        """Ask the server how far its log has come, in one round trip; ``None`` if it has none."""
+        return None
+
+    def is_standby(self, raw: Any) -> bool | None:  # noqa: ARG002 - for subclasses
+        """Whether the server is one, as it said last, at no round trip; ``None`` if unknown."""
+        return None
 
     def is_overloaded(self, error: Exception) -> bool:  # noqa: ARG002 - for subclasses
         """See ``Driver.is_overloaded``."""

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import threading
 import weakref
@@ -16,6 +17,7 @@ from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 
 from .._pool.pool import ConnectionPool
+from .._pool.position import Position
 from ..clusters import find_clusters
 from ..conf import parse_pool_options
 from ..consistency.memory import note_commit
@@ -35,9 +37,17 @@ from .driver import PhysicalDriver
 from .opening import open_apart, open_physical
 from .physical import Physical
 from .presence import check_app_installed
+from .probe import Probe
+from .reader import Reader
 from .reading import read
-from .role import Reader, find_role
+from .role import after_fork as forget_probes
+from .role import find_role
 from .stock import Stock
+
+logger = logging.getLogger("django_connmgr.backends")
+
+#: SQLSTATE read_only_sql_transaction.
+READ_ONLY = "25006"
 
 _stock_ensure_connection = BaseDatabaseWrapper.ensure_connection
 
@@ -83,7 +93,7 @@ class PooledWrapper(Stock):
     def _become_reader(self) -> None:
         # What is wrong with the settings is raised where they are used, and told by a check.
         with contextlib.suppress(ImproperlyConfigured):
-            role = find_role(self.alias, self.settings_dict, self.restrict_to_reading)
+            role = find_role(self.alias, self.settings_dict, type(self))
             if role is not None:
                 self.reader = Reader(role)
                 self.execute_wrappers.append(read)
@@ -100,9 +110,46 @@ class PooledWrapper(Stock):
             refuse_if_forbidden(sql, kind_of(sql))
             note_on(self)
 
-    def restrict_to_reading(self, settings: dict[str, Any]) -> dict[str, Any]:
+    #: Whether servers of this engine can be asked how far their log has come.
+    can_probe: ClassVar[bool] = False
+
+    @classmethod
+    def restrict_to_reading(cls, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings of connections to replicas: read-only sessions, where the engine has them."""
         return settings
+
+    @classmethod
+    def make_probe(cls, settings: dict[str, Any], alias: str) -> Probe:
+        """What asks one server, at the address of these settings."""
+        raise NotImplementedError
+
+    def log_position(self) -> Position | None:
+        """How far the log of this primary has come: one round trip.
+
+        ``None`` if it does not tell, or in a transaction, which the question might break.
+        """
+        borrower = self.borrower
+        if self.in_atomic_block or not borrower.begin(MOMENT):
+            return None
+        try:
+            report = borrower.pool.driver.report_of(self.connection)  # type: ignore[union-attr]
+        except self.Database.Error as error:
+            logger.warning("%r does not tell how far its log is: %s", self.alias, error)
+            return None
+        finally:
+            borrower.end(MOMENT)
+        return None if report is None or report.is_standby else report.position
+
+    def note_refusal(self, error: BaseException) -> None:
+        """A write failed. If the server takes none any more, its other connections end as well."""
+        cause, pool = error.__cause__, self.borrower.pool
+        driver: Any = None if pool is None else pool.driver
+        sqlstate = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        if sqlstate != READ_ONLY or pool is None or self.connection is None:
+            return
+        if driver.is_standby(self.connection) is not False:  # Or the session was made so.
+            logger.warning("The server of %r takes no writes: it is connected to anew.", self.alias)
+            pool.recycle()
 
     # The pool
 
@@ -112,7 +159,7 @@ class PooledWrapper(Stock):
         if self.alias == NO_DB_ALIAS or not self.is_poolable():
             return None
         if "replica_of" in self.settings_dict["OPTIONS"]:
-            find_role(self.alias, self.settings_dict, self.restrict_to_reading)  # Raises.
+            find_role(self.alias, self.settings_dict, type(self))  # Raises.
         settings = self.settings_dict
         options = sorted(item for item in settings["OPTIONS"].items() if item[0] != "pool")
         session = (settings["USER"], repr(options))
@@ -386,6 +433,7 @@ def _after_fork() -> None:
     global _wrappers_lock  # noqa: PLW0603 - another thread may have held it at the fork
     _wrappers_lock = threading.Lock()
     registry.after_fork()
+    forget_probes()
     for wrapper in list(_wrappers):
         wrapper.borrower.after_fork()
 

@@ -3,6 +3,7 @@
 import threading
 import time
 
+from .._pool.position import Position
 from ..units.current import find_unit
 from ..units.unit import Unit
 
@@ -13,15 +14,19 @@ WINDOW = 2.0
 class Memory:
     """Shared by all threads and tasks: each change is one operation on a set or dict."""
 
-    __slots__ = ("aliases", "committed", "recalled", "written")
+    __slots__ = ("aliases", "committed", "positions", "recalled", "required", "written")
 
     def __init__(self) -> None:
         #: Primaries that were written to, and when, by ``time.monotonic()``.
         self.written: dict[str, float] = {}
         #: Those where it was committed, and when, by ``time.time()``.
         self.committed: dict[str, float] = {}
+        #: How far they were after that, once they were asked; ``None`` if they did not tell.
+        self.positions: dict[str, Position | None] = {}
         #: Those that the client wrote to in a request before this one, and when.
         self.recalled: dict[str, float] = {}
+        #: Or how far a replica has to be to show that, and until when, by ``time.time()``.
+        self.required: dict[str, tuple[Position, float]] = {}
         #: By primary, the one of several aliases of replicas that was chosen.
         self.aliases: dict[str, str] = {}
 
@@ -55,6 +60,12 @@ def memory_here() -> Memory:
     return memory
 
 
+def find_memory() -> Memory | None:
+    """What belongs to the calling code; ``None`` if there is nothing."""
+    unit = find_outermost()
+    return _outside if unit is None else _memory_of(unit)
+
+
 def _memory_of(unit: Unit) -> Memory | None:
     # A request that neither writes nor chooses has none, and does not pay for one.
     return getattr(unit, "memory", None)
@@ -70,6 +81,7 @@ def note_commit(primary: str) -> None:
     memory = memory_here()
     if primary in memory.written:
         memory.committed[primary] = time.time()
+        memory.positions.pop(primary, None)
 
 
 def has_written(primary: str) -> bool:

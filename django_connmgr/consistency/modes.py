@@ -16,6 +16,10 @@ class Mode:
     role: str | None = None
     #: One of ``LEVELS``, or ``None`` for the project's.
     level: str | None = None
+    #: The most that a replica may be behind, in seconds; ``None``: as the project's settings say.
+    max_lag: float | None = None
+    #: Whether it is an error if no replica can be read from.
+    is_strict: bool = False
     #: Whose block forbids writes; empty if none does.
     forbidden_by: str = ""
     #: What held before the innermost block.
@@ -52,16 +56,21 @@ class _ModeBlock(Block):
 
 def using_primary() -> _ModeBlock:
     """Read from the primary in a block or a function, sync or async."""
-    return _ModeBlock(role="primary")
+    return _ModeBlock(role="primary", max_lag=None, is_strict=False)
 
 
-def using_replica() -> _ModeBlock:
+def using_replica(*, max_lag: float | None = None, strict: bool = False) -> _ModeBlock:
     """Read from a replica in a block or a function, whatever was written before.
+
+    Of those that are at most ``max_lag`` seconds behind, if that is given, as far as is known.
+    If there is none, the primary reads; or ``NoReplica`` is raised, if that is to be ``strict``.
 
     Writes inside raise ``ReplicaWriteError``, before anything is sent. Inside a transaction on
     the primary it reads from a replica too, which does not see that transaction.
     """
-    return _ModeBlock(role="replica", forbidden_by="using_replica()")
+    return _ModeBlock(
+        role="replica", max_lag=max_lag, is_strict=strict, forbidden_by="using_replica()"
+    )
 
 
 def read_only() -> _ModeBlock:

@@ -124,9 +124,10 @@ def note_writes(
     refuse_if_forbidden(sql, kind)
     try:
         result = execute(sql, params, many, context)
-    except BaseException:
+    except BaseException as error:
         if kind is not Kind.CHANGES:
             note_on(connection)  # It may have been committed before it failed.
+        connection.note_refusal(error)
         raise
     if kind is not Kind.CHANGES or context["cursor"].rowcount != 0:
         note_on(connection)

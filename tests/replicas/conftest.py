@@ -16,6 +16,8 @@ from testproject.replication import Replication, running_replication
 from testproject.shop.models import Customer, Order
 
 REPLICA = "copies"
+#: Seconds from one probe of a server to the next.
+INTERVAL = 0.05
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +97,10 @@ def project(
     with (
         django_db_blocker.unblock(),
         databases(replication),
-        override_settings(DATABASE_ROUTERS=["django_connmgr.routers.ReplicaRouter"]),
+        override_settings(
+            DATABASE_ROUTERS=["django_connmgr.routers.ReplicaRouter"],
+            CONNMGR={"PROBE_INTERVAL": INTERVAL},
+        ),
     ):
         Order.objects.all().delete()
         Customer.objects.all().delete()

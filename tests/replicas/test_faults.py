@@ -52,7 +52,7 @@ def warm(project: Replication) -> Replication:
 
 
 def test_after_an_outage_of_all_replicas_they_are_read_from_again(project: Replication) -> None:
-    with override_settings(CONNMGR={"ON_NO_REPLICA": "error"}):
+    with override_settings(CONNMGR={"ON_NO_REPLICA": "error", "PROBE_INTERVAL": 0}):
         for replica in project.replicas:
             replica.kill()
         with unit_of_work(), pytest.raises(NoReplica):
@@ -67,7 +67,11 @@ def test_after_an_outage_of_all_replicas_they_are_read_from_again(project: Repli
     assert states() == {"up"}
 
 
-def test_a_server_is_up_again_when_an_idle_connection_to_it_answers(warm: Replication) -> None:
+@override_settings(CONNMGR={"PROBE_INTERVAL": 0})
+def test_a_server_is_up_again_when_an_idle_connection_to_it_answers(project: Replication) -> None:
+    for _ in range(2):
+        with unit_of_work():
+            port_here()
     role: Any = connections[REPLICA].reader.role  # type: ignore[attr-defined]
     role.note_failure(role.hosts.all[0], OperationalError("gone"))
     assert states() == {"up", "down"}

@@ -10,6 +10,7 @@ from django.db import connections
 from django.test import override_settings
 
 from django_connmgr import NoReplica, consistency, replicas, unit_of_work
+from django_connmgr._pool.position import Position
 from django_connmgr.routers import explain_route
 from testproject.replication import Replication
 from testproject.shop.models import Customer, Order
@@ -83,10 +84,14 @@ def test_the_command_asks_each_server(project: Replication) -> None:
     call_command("connmgr", "replicas", stdout=out)
     lines = out.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["alias", "default", REPLICA, REPLICA]
-    assert "takes writes" in lines[1]
-    assert "replica1  follows" in lines[2]
-    assert lines[2].endswith("bytes")
-    assert "replica2  cannot be reached" in lines[3]
+    assert lines[0].split()[3:] == ["bytes", "seconds", "replayed", "sessions"]
+    assert "primary" in lines[1]
+    _, server, state, behind, seconds, replayed, sessions = lines[2].split()
+    assert (server, state, sessions) == ("replica1", "up", "0")
+    assert int(behind.replace(",", "")) > 0
+    assert float(seconds) < 60
+    assert Position.parse(replayed).timeline == first.timeline()
+    assert lines[3].split()[1:] == ["replica2", "down"]
     assert all(len(line) <= 80 for line in lines)
 
 

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
-from django_connmgr._pool.hosts import LONGEST_REST, Host, Hosts, HostState
+from django_connmgr._pool.host import Change, Host, HostState
+from django_connmgr._pool.hosts import LONGEST_REST, Hosts
 from django_connmgr.testing import ManualClock
 
 from .helpers import Worker
+
+
+class FakePool:
+    """What a host asks of a pool."""
+
+    def __init__(self, count_leases: Callable[[], int] = lambda: 0) -> None:
+        self.count_leases = count_leases
+
+    def recycle(self) -> None: ...
 
 
 @pytest.fixture
@@ -50,8 +61,7 @@ def test_a_draw_goes_by_weight(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_one_with_fewer_leases_for_its_weight_is_chosen(
     hosts: Hosts, first: Host, second: Host
 ) -> None:
-    first.count_leases = lambda: 6
-    second.count_leases = lambda: 1
+    first.pool, second.pool = FakePool(lambda: 6), FakePool(lambda: 1)
     assert shares(hosts, "least_leases") == {"second": 200}
     assert shares(hosts, "round_robin") == {"first": 150, "second": 50}
 
@@ -74,15 +84,17 @@ def test_one_unit_at_a_time_tries_one_that_is_down(
     hosts.note_failure(first)
     clock.advance(1)
     assert shares(hosts, "round_robin", 20)["first"] == 1
-    assert hosts.note_success(first) is True
+    assert hosts.note_success(first) == Change(first, HostState.DOWN, HostState.UP)
     assert shares(hosts, "round_robin")["first"] == pytest.approx(150, abs=2)
     assert (first.state, first.failures) == (HostState.UP, 0)
 
 
 def test_the_first_failure_is_news_and_so_is_the_return(hosts: Hosts, first: Host) -> None:
-    assert hosts.note_success(first) is False
-    assert [hosts.note_failure(first) for _ in range(3)] == [True, False, False]
-    assert [hosts.note_success(first) for _ in range(2)] == [True, False]
+    assert hosts.note_success(first) is None
+    went = Change(first, HostState.UP, HostState.DOWN)
+    assert [hosts.note_failure(first) for _ in range(3)] == [went, None, None]
+    came = Change(first, HostState.DOWN, HostState.UP)
+    assert [hosts.note_success(first) for _ in range(2)] == [came, None]
 
 
 def test_without_a_usable_host_there_is_none(hosts: Hosts, first: Host, second: Host) -> None:
@@ -92,7 +104,7 @@ def test_without_a_usable_host_there_is_none(hosts: Hosts, first: Host, second: 
 
 def test_one_that_drains_is_not_chosen_whatever_becomes_of_it(hosts: Hosts, first: Host) -> None:
     hosts.drain("first")
-    assert hosts.note_failure(first) is False
+    assert hosts.note_failure(first) is None
     hosts.note_success(first)
     assert shares(hosts, "least_leases") == {"second": 200}
     hosts.enable("first")
@@ -110,8 +122,8 @@ def test_a_finaliser_that_chooses_while_its_thread_chooses_does_not_hang(
     """The collector may run one at any moment, also under the lock."""
 
     def count_leases() -> int:
-        first.count_leases = lambda: 0
+        first.pool = None
         return 0 if hosts.choose("round_robin") else 1
 
-    first.count_leases = count_leases
+    first.pool = FakePool(count_leases)
     assert Worker(hosts.choose).result() is not None

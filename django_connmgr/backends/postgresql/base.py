@@ -1,6 +1,7 @@
 """``ENGINE = "django_connmgr.backends.postgresql"``."""
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.db.backends.postgresql import base as stock
@@ -10,10 +11,13 @@ from ..borrower import MOMENT
 from ..cursors import HOLDING
 from ..driver import PhysicalDriver
 from ..physical import Physical
+from ..probe import Probe
 from ..wrapper import PooledWrapper
 
 #: The least that libpq takes for ``connect_timeout``, in seconds.
 LEAST_CONNECT_TIMEOUT = 2
+#: The ``application_name`` of the monitor's connections.
+PROBE_NAME = "connmgr-probe"
 
 
 def _driver_class() -> type[PhysicalDriver]:
@@ -24,6 +28,16 @@ def _driver_class() -> type[PhysicalDriver]:
     from .psycopg2 import Psycopg2Driver
 
     return Psycopg2Driver
+
+
+def _probe_class() -> Callable[[dict[str, Any]], Probe]:
+    if is_psycopg3:
+        from .probe3 import Probe3
+
+        return Probe3
+    from .probe2 import Probe2
+
+    return Probe2
 
 
 class PooledPostgreSQL(PooledWrapper):
@@ -38,7 +52,16 @@ class PooledPostgreSQL(PooledWrapper):
         params.setdefault("connect_timeout", max(math.ceil(timeout), LEAST_CONNECT_TIMEOUT))
         params["cursor_factory"] = HOLDING[params["cursor_factory"]]
 
-    def restrict_to_reading(self, settings: dict[str, Any]) -> dict[str, Any]:
+    can_probe: ClassVar[bool] = True
+
+    @classmethod
+    def make_probe(cls, settings: dict[str, Any], alias: str) -> Probe:
+        params = cls(settings, alias).get_connection_params()
+        # Told apart from what is pooled, and bounded.
+        return _probe_class()({**params, "application_name": PROBE_NAME})
+
+    @classmethod
+    def restrict_to_reading(cls, settings: dict[str, Any]) -> dict[str, Any]:
         options = settings["OPTIONS"]
         given = options.get("options", "")
         restricted = f"{given} -c default_transaction_read_only=on".strip()

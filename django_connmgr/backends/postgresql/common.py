@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..._pool.driver import ConnectionState
+from ..._pool.host import Report
 from .. import sockets
 from ..driver import PhysicalDriver
 from ..physical import Physical
+from .positions import QUERY, as_report
 
 #: Seconds to wait for a server process to end after a goodbye: it takes one or two milliseconds.
 GOODBYE = 0.1
@@ -80,6 +82,21 @@ class PostgreSQLDriver(PhysicalDriver):
             return bool(sqlstate == "53300")  # too_many_connections
         message = str(error)
         return any(words in message for words in _REFUSALS)
+
+    def report_of(self, raw: Any) -> Report | None:
+        was_idle = self.state_of(raw) is ConnectionState.IDLE
+        row = self.fetch_one(raw, QUERY)
+        if was_idle and not raw.autocommit:
+            raw.rollback()  # It began a transaction that is not its borrower's.
+        return as_report(row)
+
+    def is_standby(self, raw: Any) -> bool | None:
+        said = raw.info.parameter_status("in_hot_standby")  # PostgreSQL 14 and later.
+        return None if said is None else bool(said == "on")
+
+    def fetch_one(self, raw: Any, sql: str) -> tuple[Any, ...]:
+        """The first row of a query, as a tuple, whatever the borrower wants rows to be."""
+        raise NotImplementedError
 
     def execute(self, raw: Any, sql: str, params: tuple[str, ...] | None = None) -> None:
         """Send one statement, unprepared."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import psycopg2
+import psycopg2.extensions
 
 from .common import PostgreSQLDriver
 
@@ -18,6 +19,11 @@ class Psycopg2Driver(PostgreSQLDriver):
     def execute(self, raw: Any, sql: str, params: tuple[str, ...] | None = None) -> None:
         with raw.cursor() as cursor:
             cursor.execute(sql, params)
+
+    def fetch_one(self, raw: Any, sql: str) -> tuple[Any, ...]:
+        with raw.cursor(cursor_factory=psycopg2.extensions.cursor) as cursor:
+            cursor.execute(sql)
+            return tuple(cursor.fetchone())
 
     def cancel(self, raw: Any) -> None:
         raw.cancel()

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import PipelineStatus
+from psycopg.rows import tuple_row
 
 from ..._pool.driver import ConnectionState
 from .. import sockets
@@ -73,6 +74,11 @@ class Psycopg3Driver(PostgreSQLDriver):
     def disown(self, raw: psycopg.Connection[Any]) -> None:
         raw._pool = None  # A pool's, in psycopg's own way: it does not ask to be closed.
         super().disown(raw)
+
+    def fetch_one(self, raw: Any, sql: str) -> tuple[Any, ...]:
+        with psycopg.Cursor(raw, row_factory=tuple_row) as cursor:
+            row: Any = cursor.execute(sql, prepare=False).fetchone()
+        return tuple(row)
 
     def execute(self, raw: Any, sql: str, params: tuple[str, ...] | None = None) -> None:
         raw.execute(sql, params, prepare=False)

@@ -1,0 +1,23 @@
+"""One try of a thread to read from one of several servers."""
+
+import time
+
+from .._pool.host import Host
+
+
+class Attempt:
+    """What a checkout or a statement has tried so far. It is one thread's."""
+
+    __slots__ = ("began", "behind", "has_waited", "tried")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """The next one begins."""
+        #: Servers that could not be had; and those of them that lack a write that must be seen.
+        self.tried: set[Host] = set()
+        self.behind: set[Host] = set()
+        #: One of those was waited for, in vain.
+        self.has_waited = False
+        self.began = time.monotonic()

@@ -1,0 +1,114 @@
+"""What one wrapper of a role's alias reads from."""
+
+import logging
+import time
+from typing import Any
+
+from .._pool.host import Host
+from .._pool.position import Position
+from ..app_settings import app_settings
+from ..consistency.tokens import required_of
+from .attempt import Attempt
+from .role import ReadingRole, lags_too_much
+
+logger = logging.getLogger("django_connmgr.replicas")
+
+#: Seconds from one look at a replica that is behind to the next: at first, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.008
+
+
+class Unfit(Exception):
+    """A server was leased from that is not to be read from: another one may be."""
+
+
+class Reader:
+    """Leads one wrapper from server to server until one is fit to be read from."""
+
+    def __init__(self, role: ReadingRole) -> None:
+        self.role = role
+        #: ``None`` while that is the primary.
+        self.host: Host | None = None
+        self._attempt = Attempt()
+        #: How far the server was required to be when it was leased from.
+        self._required: Position | None = None
+
+    def choose(self) -> dict[str, Any]:
+        """The settings of the server that this unit of work reads from."""
+        if not self._attempt.tried:
+            self._attempt.clear()
+        self.host, settings = self.role.choose(self._attempt)
+        return settings
+
+    def check(self, driver: Any, raw: Any) -> None:
+        """Raise ``Unfit`` if the server, just leased from, takes writes, or lacks one to be seen.
+
+        No round trip if it is known to have replayed that. If not, it is asked once; and if all
+        servers lack it, the one that is furthest is asked again and again, for ``WAIT`` seconds.
+        """
+        host = self.host
+        if host is None:
+            return
+        if driver.is_standby(raw) is False:
+            self.role.note_promotion(host)
+            raise Unfit
+        self._required = required = required_of(self.role.primary)
+        if host.has_replayed(required):
+            return
+        attempt = self._attempt
+        is_last = host in attempt.behind
+        deadline = time.monotonic() + (app_settings().WAIT if is_last else 0.0)
+        if not self._await(host, driver, raw, deadline):
+            attempt.behind.add(host)
+            attempt.has_waited = is_last
+            raise Unfit
+
+    def _await(self, host: Host, driver: Any, raw: Any, deadline: float) -> bool:
+        """Whether the server has replayed what is required, before the deadline."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                report = driver.report_of(raw)
+            except driver.error as error:
+                logger.debug("%s does not tell how far it is: %s", host.name, error)
+                return False
+            self.role.hosts.note_position(host, None if report is None else report.position)
+            if host.has_replayed(self._required):
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def must_move(self) -> bool:
+        """Whether the server, leased from before, is too far behind for what is read now."""
+        host = self.host
+        if host is None:
+            return False
+        required = required_of(self.role.primary)
+        if required is not None and required != self._required and not host.has_replayed(required):
+            return True
+        return lags_too_much(host)
+
+    def leave(self, error: BaseException | None) -> bool:
+        """Choose another server from here on; false if this was the primary already.
+
+        ``error`` says why the server cannot be reached, if that is so.
+        """
+        if self.host is None:
+            return False
+        if error is not None:
+            self.role.note_failure(self.host, error)
+        self._attempt.tried.add(self.host)
+        return True
+
+    def time_left(self, timeout: float) -> float:
+        """What is left of the time of a checkout that tries one server after the other."""
+        return max(timeout - (time.monotonic() - self._attempt.began), 0.0)
+
+    def settle(self, *, is_well: bool) -> None:
+        """The statement or checkout is over; ``is_well``: the server answered."""
+        if self._attempt.tried:
+            self._attempt.clear()
+        if is_well and self.host is not None:
+            self.role.note_success(self.host)
