@@ -12,7 +12,7 @@ from weakref import ref
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, Error
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 
@@ -126,18 +126,19 @@ class PooledWrapper(Stock):
     def log_position(self) -> Position | None:
         """How far the log of this primary has come: one round trip.
 
-        ``None`` if it does not tell, or in a transaction, which the question might break.
+        ``None`` if it does not tell, or in a transaction, which the question might break. Raises
+        nothing: what was committed before is committed.
         """
-        borrower = self.borrower
-        if self.in_atomic_block or not borrower.begin(MOMENT):
-            return None
+        borrower, report = self.borrower, None
         try:
-            report = borrower.pool.driver.report_of(self.connection)  # type: ignore[union-attr]
-        except self.Database.Error as error:
+            if not self.in_atomic_block and borrower.begin(MOMENT):
+                try:
+                    driver: Any = borrower.pool.driver  # type: ignore[union-attr]
+                    report = driver.report_of(self.connection)
+                finally:
+                    borrower.end(MOMENT)
+        except (Error, self.Database.Error) as error:
             logger.warning("%r does not tell how far its log is: %s", self.alias, error)
-            return None
-        finally:
-            borrower.end(MOMENT)
         return None if report is None or report.is_standby else report.position
 
     def note_refusal(self, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Task runners and consumers. A star: each file imports ``units``, and none another one."""
+"""Task runners and consumers. A star: none imports another one."""
 
 import pkgutil
 import sys
@@ -8,11 +8,11 @@ from importlib import import_module
 def install_loaded() -> None:
     """Install the integrations with those runners that this process has loaded.
 
-    A file here is named for the package of its runner, which is not imported because of us. One
-    that needs hooks has ``install()``, which is idempotent and cheap.
+    A file here is named for the package of its runner, which is not imported because of us, unless
+    it is Django's own. One that needs hooks has ``install()``, which is idempotent and cheap.
     """
     for module in pkgutil.iter_modules(__path__):
-        if module.name in sys.modules:
+        if module.name in {"django_tasks", *sys.modules}:
             integration = import_module(f"{__name__}.{module.name}")
             if hasattr(integration, "install"):
                 integration.install()

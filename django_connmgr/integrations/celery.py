@@ -14,6 +14,8 @@ closes the pool, where ``OPTIONS["pool"]`` is set: that is how it keeps forked c
 their parent's sockets, and it costs two reconnects for each task. Our pools start empty in a forked
 child and are given their connections back by the unit, so it does not get to see our connections,
 but those of every other engine. ``close_pool()`` keeps its meaning: test runners need it.
+
+Where there are replicas, a message carries what its sender has committed, and the task reads it.
 """
 
 import functools
@@ -25,7 +27,11 @@ from celery import signals
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from ..consistency import current_token, require_token
 from ..units import unit_of_work
+
+#: The header of a message with the token of what its sender has committed.
+HEADER = "connmgr_token"
 
 #: What a worker's requests do outside the tracer that calls hooks or stores results.
 _WORKERS_OWN = ("on_failure", "on_timeout", "_announce_revoked", "_announce_cancelled")
@@ -34,9 +40,12 @@ _WORKERS_OWN = ("on_failure", "on_timeout", "_announce_revoked", "_announce_canc
 def install() -> None:
     """Make the tasks of the workers that start in this process units of work. Idempotent.
 
+    And have the messages that this process sends carry tokens.
+
     Called when Django is set up, if Celery is loaded by then, as in every ``celery worker``. Call
     it before you start a worker in a process that loads Celery later.
     """
+    signals.before_task_publish.connect(_send_token, weak=False, dispatch_uid="django_connmgr")
     # Later, because only a worker needs the modules that are hooked.
     signals.worker_init.connect(hook_worker, weak=False, dispatch_uid="django_connmgr")
 
@@ -56,8 +65,23 @@ def hook_worker(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
         setattr(Request, name, _in_unit(getattr(Request, name)))
 
 
+def _send_token(headers: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: ARG001
+    token = current_token()
+    if token is not None and headers is not None:
+        headers[HEADER] = token
+
+
 def _set_tracer(task: Any, tracer: Callable[..., Any] | None) -> None:
-    vars(task)["_connmgr_tracer"] = tracer and unit_of_work(task.name)(tracer)
+    vars(task)["_connmgr_tracer"] = tracer and unit_of_work(task.name)(_with_token(tracer))
+
+
+def _with_token(tracer: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(tracer)
+    def trace(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        require_token((request or {}).get(HEADER))
+        return tracer(uuid, args, kwargs, request)
+
+    return trace
 
 
 def _in_unit(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import sys
 import threading
 import types
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +17,9 @@ from django.db.backends.postgresql import base as stock
 from django.http import HttpResponse
 from django.utils.module_loading import import_string
 
-from django_connmgr import release_connections
+from django_connmgr import current_token, release_connections, require_token, unit_of_work
 from django_connmgr.backends.postgresql.base import PooledPostgreSQL
-from django_connmgr.clusters import hosts_of
+from django_connmgr.clusters import addresses_of, choices_of, hosts_of
 from django_connmgr.conf import PoolOptions, parse_pool_options
 from django_connmgr.middleware import UnitOfWorkMiddleware
 from testproject.shop.models import Customer, Order
@@ -47,6 +48,8 @@ LOOKED_AT = [
     ("pgbouncer", "prepare_threshold"),
     ("replicas", '"WEIGHT": 2'),
     ("replicas", "MIDDLEWARE"),
+    ("replicas", "require_token"),
+    ("replicas", "target_session_attrs"),
     ("replicas", "ReplicaMirrorMixin"),
     ("sizing", "mean_wait"),
 ]
@@ -307,3 +310,25 @@ def test_the_middleware_is_where_the_guide_says() -> None:
     spoken: dict[str, Any] = {}
     exec(example("replicas", "MIDDLEWARE"), spoken)
     assert import_string(spoken["MIDDLEWARE"][0]) is UnitOfWorkMiddleware
+
+
+def test_a_task_is_handed_the_token_of_its_sender(pool: Pool) -> None:
+    sent: list[str | None] = []
+    later = SimpleNamespace(delay=lambda pk, token: sent.append(token))
+    block = example("replicas", "require_token").split("\n\n\n")
+    names = {"send_mail": later, "order": Order(pk=1), "current_token": current_token}
+    with unit_of_work():
+        exec(block[0], names)
+    assert sent == [None]  # Nothing was committed.
+    names["require_token"] = require_token
+    exec(block[1], names)
+    assert names["send_mail"](1, sent[0]) is None
+
+
+def test_the_addresses_of_a_primary_are_found() -> None:
+    settings = run("replicas", "target_session_attrs")["DATABASES"]["default"]
+    addresses = addresses_of(settings)
+    assert [(one["HOST"], one["PORT"]) for one in addresses] == [
+        (f"10.0.0.{number}", "5432") for number in (1, 2, 3)
+    ]
+    assert choices_of(settings) == {"target_session_attrs": "primary"}

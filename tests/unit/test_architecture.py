@@ -38,7 +38,7 @@ MAY_ENTER: dict[str, set[str]] = {
     "replicas": {"_pool", "clusters", "consistency"},
     "api": {"block", "units", "_pool"},
     "middleware": {"app_settings", "clusters", "consistency", "units"},
-    "integrations": {"units"},
+    "integrations": {"app_settings", "consistency", "units"},
     "checks": {"app_settings", "backends", "clusters", "conf"},
     "apps": {"checks", "units", "integrations"},
     "management": {"_pool", "api", "app_settings", "clusters"},
