@@ -142,6 +142,7 @@ class Monitor:
         if {target.role for target in self._targets} != set(roles):
             self._find_targets(roles)
         if not roles:
+            self._samples = Samples()  # Of servers that nothing reads from any more.
             reaper.unwatch(self)
             with self._lock:
                 if not self._roles:
@@ -238,8 +239,10 @@ class Monitor:
 
     def _condemn(self, why: str) -> None:
         logger.warning("Connections to the primary %r are replaced: %s.", self.primary, why)
+        # Also those by which replicas' aliases read from it.
+        names = {self.primary, *(f"{alias}@{self.primary}" for alias in self._roles.copy())}
         for pool in registry.all():
-            if pool.name == self.primary:
+            if pool.name in names:
                 pool.recycle()
 
     def _note_replica(self, target: Target, host: Host, report: Report) -> None:

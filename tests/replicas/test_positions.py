@@ -18,7 +18,7 @@ from testproject.wal import as_number
 from .conftest import INTERVAL, REPLICA
 from .test_routing import port_here
 
-PAGE, PAGE_HEADER, SEGMENT_HEADER = 8192, 24, 40
+PAGE, PAGE_HEADER = 8192, 24
 
 
 def raw_position(server: Member) -> int:
@@ -43,7 +43,7 @@ def advance_to_page_header(primary: Member) -> int:
                 write(wanted)  # Onto the next page.
             else:
                 reached = write(wanted - extra)
-                if reached % PAGE in {PAGE_HEADER, SEGMENT_HEADER}:
+                if reached % PAGE == PAGE_HEADER:
                     return reached
     raise AssertionError("No record ended a page.")
 

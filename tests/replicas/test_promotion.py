@@ -19,7 +19,7 @@ from testproject.replication import Replication
 from testproject.shop.models import Customer
 from testproject.waiting import until
 
-from .conftest import REPLICA
+from .conftest import INTERVAL, REPLICA
 from .test_lag import await_probes, await_status, read_once, status_of
 from .test_routing import port_here
 
@@ -119,10 +119,13 @@ def test_no_token_of_the_old_timeline_is_taken_for_replayed(cluster: Replication
         lambda: f"{role.monitor.latest}",
     )
     await_status(other, lambda status: status.state == "up")
-    for _ in range(6):
-        with unit_of_work():
-            require_token(token)
-            assert port_here() == new.port
+    with override_settings(CONNMGR={"PROBE_INTERVAL": INTERVAL, "WAIT": 10}):
+        for _ in range(6):
+            began = time.monotonic()
+            with unit_of_work():
+                require_token(token)
+                assert port_here() == new.port
+            assert time.monotonic() - began < 10  # No replica was waited for.
     assert read_once() == other.port
 
 
@@ -136,6 +139,8 @@ def test_without_probes_an_old_token_leads_to_the_primary_as_well(cluster: Repli
         cluster.promote(new)
         cluster.repoint(other)
         await_write("Grace", 5)
+        cluster.await_replayed()
+        assert read_once() == other.port
         with unit_of_work():
             require_token(token)
             assert port_here() == new.port

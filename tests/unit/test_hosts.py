@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from django_connmgr._pool.host import Change, Host, HostState
+from django_connmgr._pool.host import Bounds, Change, Host, HostState, Report
 from django_connmgr._pool.hosts import LONGEST_REST, Hosts
+from django_connmgr._pool.lag import Lag
+from django_connmgr._pool.position import Position
 from django_connmgr.testing import ManualClock
 
 from .helpers import Worker
@@ -127,3 +129,144 @@ def test_a_finaliser_that_chooses_while_its_thread_chooses_does_not_hang(
 
     first.pool = FakePool(count_leases)
     assert Worker(hosts.choose).result() is not None
+
+
+# What probes tell
+
+BOUNDS = Bounds(seconds=10.0, bytes=1000)
+FINE, LAGGING, HALF = Lag(0.0, 0), Lag(11.0, 0), Lag(5.0, 0)
+
+
+def report(hosts: Hosts, host: Host, lag: Lag = FINE, *, is_standby: bool = True) -> Change | None:
+    return hosts.note_report(host, Report(is_standby, Position(1, 5)), lag, BOUNDS)
+
+
+@pytest.fixture
+def probed(hosts: Hosts) -> Hosts:
+    hosts.is_probed = True
+    return hosts
+
+
+def names(hosts: Hosts, units: int = 8) -> set[str]:
+    return set(shares(hosts, "round_robin", units))
+
+
+def test_one_that_is_down_is_tried_by_probes_alone(
+    probed: Hosts, first: Host, clock: ManualClock
+) -> None:
+    probed.note_failure(first)
+    clock.advance(100)
+    assert names(probed) == {"second"}
+    assert probed.note_success(first) is None  # By a connection from before.
+    assert names(probed) == {"second"}
+
+
+def test_it_comes_back_after_three_good_probes(probed: Hosts, first: Host) -> None:
+    probed.note_failure(first)
+    changes = [report(probed, first) for _ in range(4)]
+    assert changes == [
+        Change(first, HostState.DOWN, HostState.PROBATION),
+        None,
+        Change(first, HostState.PROBATION, HostState.UP),
+        None,
+    ]
+
+
+def test_a_failure_in_its_probation_puts_it_down_again(probed: Hosts, first: Host) -> None:
+    probed.note_failure(first)
+    report(probed, first)
+    report(probed, first)
+    probed.note_no_answer(first, is_silent=False)
+    assert first.state is HostState.DOWN
+    assert [report(probed, first) is None for _ in range(3)] == [False, True, False]
+
+
+def test_its_share_grows_when_it_is_back(probed: Hosts, first: Host, clock: ManualClock) -> None:
+    probed.note_failure(first)
+    for _ in range(3):
+        report(probed, first)
+    assert shares(probed, "round_robin")["first"] == pytest.approx(200 * 0.3 / 1.3, abs=3)
+    clock.advance(5)
+    assert shares(probed, "round_robin")["first"] == pytest.approx(200 * 1.5 / 2.5, abs=3)
+    clock.advance(5)
+    assert shares(probed, "round_robin")["first"] == pytest.approx(150, abs=3)
+
+
+def test_one_that_left_a_probe_unanswered_is_read_from_if_there_is_no_other(
+    probed: Hosts, first: Host, second: Host
+) -> None:
+    probed.note_no_answer(first, is_silent=True)
+    assert first.state is HostState.SUSPECT
+    assert names(probed) == {"second"}
+    probed.note_failure(second)
+    assert names(probed) == {"first"}
+    assert report(probed, first) == Change(first, HostState.SUSPECT, HostState.UP)
+
+
+def test_one_that_lags_comes_back_after_two_probes_at_half_of_the_limit(
+    probed: Hosts, first: Host
+) -> None:
+    report(probed, first, LAGGING)
+    assert (names(probed), first.why_excluded) == ({"second"}, "lagging")
+    for lag in (Lag(6.0, 0), HALF, Lag(6.0, 0), HALF):
+        report(probed, first, lag)
+        assert names(probed) == {"second"}
+    report(probed, first, HALF)
+    assert names(probed) == {"first", "second"}
+
+
+def test_bytes_exclude_as_seconds_do(probed: Hosts, first: Host) -> None:
+    report(probed, first, Lag(0.0, 1001))
+    assert first.why_excluded == "lagging"
+
+
+def test_if_all_lag_the_one_that_lags_least_may_be_chosen(
+    probed: Hosts, first: Host, second: Host
+) -> None:
+    report(probed, first, Lag(20.0, 0))
+    report(probed, second, LAGGING)
+    assert probed.choose() is None
+    assert probed.choose(may_lag=True) is second
+    assert probed.choose(may_lag=True, other_than=[second]) is first
+
+
+def test_one_that_is_known_to_be_far_enough_is_preferred(
+    probed: Hosts, first: Host, second: Host
+) -> None:
+    required = Position(1, 100)
+    assert probed.choose(required=required) is not None
+    probed.note_position(second, Position(1, 100))
+    assert {probed.choose(required=required) for _ in range(8)} == {second}
+    assert probed.furthest([first, second]) is second
+
+
+def test_a_bound_of_one_read_excludes_what_is_not_known_to_keep_it(
+    probed: Hosts, first: Host, second: Host
+) -> None:
+    report(probed, second, HALF)
+    assert {probed.choose(max_lag=5.0) for _ in range(8)} == {second}
+    assert probed.choose(max_lag=4.0) is None
+
+
+def test_one_that_takes_writes_is_left_until_it_is_a_standby_again(
+    probed: Hosts, first: Host
+) -> None:
+    change = report(probed, first, is_standby=False)
+    assert change == Change(first, HostState.UP, HostState.PROMOTED)
+    assert report(probed, first, is_standby=False) is None
+    assert probed.note_failure(first) is None
+    assert names(probed) == {"second"}
+    assert report(probed, first) == Change(first, HostState.PROMOTED, HostState.PROBATION)
+
+
+def test_one_that_drains_stays_so_whatever_probes_tell(probed: Hosts, first: Host) -> None:
+    probed.drain("first")
+    report(probed, first, is_standby=False)
+    probed.note_no_answer(first, is_silent=False)
+    report(probed, first)
+    assert first.state is HostState.DRAINING
+
+
+def test_in_a_forked_child_nothing_is_probed_until_it_is_watched(probed: Hosts) -> None:
+    probed.after_fork()
+    assert not probed.is_probed
