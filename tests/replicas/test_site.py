@@ -23,7 +23,8 @@ DATABASE = "site"
 ENGINE = "django_connmgr.backends.postgresql"
 
 _PRELUDE = """\
-import os, threading
+import os, sys, threading, time
+{hide}
 import django
 django.setup()
 from django.core.management import call_command
@@ -38,6 +39,9 @@ def port(alias):
         return cursor.fetchone()[0]
 
 """
+
+
+_HIDE = {"psycopg": "", "psycopg2": "sys.modules['psycopg'] = None"}
 
 
 class Site:
@@ -66,7 +70,7 @@ class Site:
             },
         }
 
-    def run(self, script: str, *, has_replicas: bool = True) -> str:
+    def run(self, script: str, *, has_replicas: bool = True, driver: str = "psycopg") -> str:
         databases = self.databases()
         if not has_replicas:
             del databases["replica"]
@@ -76,8 +80,9 @@ class Site:
             "DJANGO_SETTINGS_MODULE": "tests.replicas.site.settings",
             "DATABASES": json.dumps(databases),
         }
+        prelude = _PRELUDE.format(hide=_HIDE[driver])
         done = subprocess.run(
-            [sys.executable, "-c", _PRELUDE + textwrap.dedent(script)],
+            [sys.executable, "-c", prelude + textwrap.dedent(script)],
             check=False,
             cwd=ROOT,
             env=environment,
@@ -163,7 +168,6 @@ def test_a_row_that_was_added_in_the_admin_is_in_the_list_that_follows(
 
 def test_a_forked_child_reads_from_replicas_with_probes_of_its_own(site: Site) -> None:
     site.run("""
-        import time
         from django_connmgr.backends.monitor import monitor_of
 
         def see():
@@ -200,7 +204,6 @@ def test_a_forked_child_reads_from_replicas_with_probes_of_its_own(site: Site) -
 
 def test_the_background_thread_closes_what_lies_idle_in_the_pool_of_each_host(site: Site) -> None:
     site.run("""
-        import time
         for settings in connections.settings.values():
             settings["OPTIONS"]["pool"] = {"max_size": 2, "max_idle": 0.1, "reap_interval": 0.05}
         ports = set()
@@ -246,3 +249,50 @@ def test_replicas_that_cannot_be_reached_at_the_start_are_down_and_no_crash(site
                 assert port("replica") == {site.replication.primary.port}
         assert [status.state for status in replicas().status()] == ["down", "down"]
     """)
+
+
+@pytest.mark.parametrize("driver", _HIDE)
+def test_both_drivers_ask_servers_and_carry_tokens(site: Site, driver: str) -> None:
+    paused, other = site.replication.replicas
+    paused.pause_replay()
+    site.run(
+        f"""
+        from django.db.backends.postgresql.psycopg_any import is_psycopg3
+        assert is_psycopg3 == ({driver!r} == "psycopg")
+
+        def await_status(condition):
+            deadline = time.monotonic() + 10
+            while not condition(*replicas().status()):
+                assert time.monotonic() < deadline, replicas().status()
+                time.sleep(0.01)
+
+        with unit_of_work():
+            port("replica")
+        await_status(lambda first, second: first.replayed and second.replayed)
+        with unit_of_work():
+            customer = Customer.objects.create(name="Ada")
+            token = current_token()
+        await_status(lambda first, second: first.lag_bytes and first.lag_seconds > 0.1)
+        await_status(lambda first, second: second.lag_bytes == 0)
+        for _ in range(6):
+            with unit_of_work():
+                assert require_token(token)
+                assert port("replica") == {other.port}
+                assert Customer.objects.get(pk=customer.pk)._state.db == "replica"
+        customer.delete()
+        """,
+        driver=driver,
+    )
+    paused.resume_replay()
+    other.kill()
+    site.run(
+        f"""
+        with unit_of_work():
+            assert port("replica") != {other.port}
+        deadline = time.monotonic() + 10
+        while [status.state for status in replicas().status()] != ["up", "down"]:
+            assert time.monotonic() < deadline, replicas().status()
+            time.sleep(0.01)
+        """,
+        driver=driver,
+    )
