@@ -35,7 +35,7 @@ class ReplicaRouter:
         return DEFAULT_DB_ALIAS
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        return self.route(model, **hints)[0]
+        return self.route(model, hints)[0]
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:  # noqa: ARG002
         primary = self.primary_of(model)
@@ -56,7 +56,7 @@ class ReplicaRouter:
                 return primary
         return None
 
-    def route(self, model: type[Model], **hints: Any) -> tuple[str | None, str]:
+    def route(self, model: type[Model], hints: dict[str, Any]) -> tuple[str | None, str]:
         """Where to read a model from, and the rule that decided: the first that applies."""
         primary = self.primary_of(model)
         aliases = None if primary is None else self.clusters.get(primary)
@@ -70,10 +70,11 @@ class ReplicaRouter:
         reason = _why_bound(model, primary)
         if reason:
             return primary, reason
-        for alias in aliases:
-            if _has_transaction(alias):
-                return alias, "a transaction is open on the replica"
         reason = _why_fresh(primary, mode.level or app_settings().CONSISTENCY, hints)
+        if reason or len(aliases) > 1:  # Or it makes no difference, and is not worth its time.
+            for alias in aliases:
+                if _has_transaction(alias):
+                    return alias, "a transaction is open on the replica"
         if reason:
             return primary, reason
         return self._replica(primary, aliases), "a read that may miss what others just wrote"
@@ -118,5 +119,5 @@ def _has_transaction(alias: str) -> bool:
 def explain_route(model: type[Model], **hints: Any) -> str:
     """Where the project's ``ReplicaRouter`` reads a model from here, and why."""
     ours = (one for one in router.routers if isinstance(one, ReplicaRouter))
-    alias, rule = next(ours, ReplicaRouter()).route(model, **hints)
+    alias, rule = next(ours, ReplicaRouter()).route(model, hints)
     return f"{alias}: {rule}"

@@ -53,22 +53,17 @@ def memory_here() -> Memory:
     unit = find_outermost()
     if unit is None:
         return _outside
-    memory = _memory_of(unit)
-    if memory is None:
+    memory: Memory | None = unit.memory
+    if memory is None:  # A request that neither writes nor chooses does not pay for one.
         with _lock:
-            memory = unit.memory = _memory_of(unit) or Memory()
+            memory = unit.memory = unit.memory or Memory()
     return memory
 
 
 def find_memory() -> Memory | None:
     """What belongs to the calling code; ``None`` if there is nothing."""
     unit = find_outermost()
-    return _outside if unit is None else _memory_of(unit)
-
-
-def _memory_of(unit: Unit) -> Memory | None:
-    # A request that neither writes nor chooses has none, and does not pay for one.
-    return getattr(unit, "memory", None)
+    return _outside if unit is None else unit.memory
 
 
 def note_write(primary: str) -> None:
@@ -90,5 +85,5 @@ def has_written(primary: str) -> bool:
     if unit is None:
         written_at = _outside.written.get(primary)
         return written_at is not None and time.monotonic() - written_at < WINDOW
-    memory = _memory_of(unit)
+    memory = unit.memory
     return memory is not None and (primary in memory.written or primary in memory.recalled)

@@ -1,7 +1,7 @@
 """A unit of work: a request, a task, a message. Leases belong to the unit that took them."""
 
 from collections import Counter
-from typing import Self
+from typing import Any, Self
 
 from .._pool.scope import OVER, Scope
 
@@ -17,14 +17,13 @@ class Unit:
 
     __slots__ = ("__weakref__", "is_request", "memory", "parent", "scope")
 
-    #: Set by ``consistency.memory``, once there is anything to remember.
-    memory: object
-
     def __init__(self, name: str, parent: Self | None = None, *, is_request: bool = False) -> None:
         self.scope = Scope(name)
         #: The one around it.
         self.parent = parent
         self.is_request = is_request
+        #: Of ``consistency.memory``, once there is anything to remember.
+        self.memory: Any = None
 
     @property
     def name(self) -> str:
