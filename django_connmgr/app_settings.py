@@ -22,6 +22,9 @@ class AppSettings:
     #: ``"error"``; and for the latter ``"least_lagged"``.
     ON_NO_REPLICA: str = "primary"
     ON_ALL_LAGGING: str = "primary"
+    #: How it is known that a unit has written: by its ``"statements"``, or also by asking the
+    #: server before each commit whether the transaction has an ``"xid"``.
+    WRITE_DETECTION: str = "statements"
     #: Seconds from one look at all servers to the next; 0: never.
     PROBE_INTERVAL: float = 1.0
     #: One that is further behind is not read from until it is at half of that.
@@ -48,6 +51,7 @@ _WORDS = {
     "BALANCE": ("least_leases", "round_robin", "random"),
     "ON_NO_REPLICA": ("primary", "error"),
     "ON_ALL_LAGGING": ("primary", "least_lagged", "error"),
+    "WRITE_DETECTION": ("statements", "xid"),
     "CARRIER": ("cookie", "cache", "header"),
 }
 _SECONDS = ("PROBE_INTERVAL", "MAX_LAG_SECONDS", "WAIT", "TOKEN_TTL", "STICKY_SECONDS")

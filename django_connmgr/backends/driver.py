@@ -142,6 +142,10 @@ class PhysicalDriver:
         """Ask the server how far its log has come, in one round trip; ``None`` if it has none."""
         return None
 
+    def has_written(self, raw: Any) -> bool:  # noqa: ARG002 - for subclasses
+        """Ask the server whether the open transaction has written, in one round trip."""
+        return False
+
     def is_standby(self, raw: Any) -> bool | None:  # noqa: ARG002 - for subclasses
         """Whether the server is one, as it said last, at no round trip; ``None`` if unknown."""
         return None

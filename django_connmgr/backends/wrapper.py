@@ -18,9 +18,10 @@ from django.utils.asyncio import async_unsafe
 
 from .._pool.pool import ConnectionPool
 from .._pool.position import Position
+from ..app_settings import app_settings
 from ..clusters import find_clusters
 from ..conf import parse_pool_options
-from ..consistency.memory import note_commit
+from ..consistency.memory import find_memory, note_commit, note_write
 from ..consistency.writes import (
     Kind,
     kind_of,
@@ -140,6 +141,16 @@ class PooledWrapper(Stock):
         except (Error, self.Database.Error) as error:
             logger.warning("%r does not tell how far its log is: %s", self.alias, error)
         return None if report is None or report.is_standby else report.position
+
+    def _note_hidden_write(self) -> None:
+        """Ask the server whether the transaction has written, if no statement showed it."""
+        borrower, memory = self.borrower, find_memory()
+        is_known = memory is not None and self.alias in memory.written
+        if is_known or self.connection is None or borrower.pool is None:
+            return
+        driver: Any = borrower.pool.driver
+        if borrower.has_transaction() and driver.has_written(self.connection):
+            note_write(self.alias)
 
     def note_refusal(self, error: BaseException) -> None:
         """A write failed. If the server takes none any more, its other connections end as well."""
@@ -356,6 +367,8 @@ class PooledWrapper(Stock):
                 borrower.end(TRANSACTION)
 
     def _commit(self) -> None:
+        if self.is_primary and app_settings().WRITE_DETECTION == "xid":
+            self._note_hidden_write()
         self.borrower.end_transaction(super()._commit)
         if self.is_primary:
             note_commit(self.alias)

@@ -7,11 +7,13 @@ from collections import Counter
 
 import pytest
 from django.db import OperationalError, ProgrammingError, connections, transaction
+from django.test import override_settings
 
 from django_connmgr import (
     ReplicaWriteError,
     ThreadPoolExecutor,
     consistency,
+    current_token,
     marks_write,
     read_only,
     replicas,
@@ -27,7 +29,7 @@ from testproject.replication import Replication
 from testproject.shop.models import Customer, Order
 from testproject.waiting import until
 
-from .conftest import REPLICA
+from .conftest import INTERVAL, REPLICA
 
 
 def port_here(alias: str = REPLICA) -> int:
@@ -331,3 +333,19 @@ def test_outside_of_units_a_write_is_remembered_for_a_moment(
     assert explain_route(Customer) == "default: this unit of work has written"
     monkeypatch.setattr(memory, "WINDOW", 0.0)
     assert explain_route(Customer).startswith(REPLICA)
+
+
+@pytest.mark.parametrize("detection", ["statements", "xid"])
+def test_a_function_that_writes_is_noticed_at_the_commit_if_the_server_is_asked(
+    project: Replication, detection: str
+) -> None:
+    settings = {"PROBE_INTERVAL": INTERVAL, "WRITE_DETECTION": detection}
+    with override_settings(CONNMGR=settings), unit_of_work():
+        with transaction.atomic(), connections["default"].cursor() as cursor:
+            cursor.execute("SELECT 1")
+        assert explain_route(Customer).startswith(REPLICA)
+        with transaction.atomic(), connections["default"].cursor() as cursor:
+            cursor.execute("SELECT pg_current_xact_id()")
+        is_noticed = detection == "xid"
+        assert explain_route(Customer).startswith("default") is is_noticed
+        assert (current_token() is not None) is is_noticed

@@ -17,6 +17,8 @@ GOODBYE = 0.1
 #: libpq does not hand out the SQLSTATE of a refused connection, so its words must serve.
 _REFUSALS = ("too many clients", "too many connections", "remaining connection slots")
 
+_HAS_WRITTEN = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
+
 # libpq's ``PGTransactionStatusType``, which is a number to both drivers.
 _IDLE, _ACTIVE, _IN_TRANSACTION, _IN_ERROR = range(4)
 _STATES = {
@@ -89,6 +91,12 @@ class PostgreSQLDriver(PhysicalDriver):
         if was_idle and not raw.autocommit:
             raw.rollback()  # It began a transaction that is not its borrower's.
         return as_report(row)
+
+    def has_written(self, raw: Any) -> bool:
+        return self.state_of(raw) is ConnectionState.IN_TRANSACTION and (
+            raw.info.transaction_status == _IN_TRANSACTION  # In an error it will be rolled back.
+            and self.fetch_one(raw, _HAS_WRITTEN) == (True,)
+        )
 
     def is_standby(self, raw: Any) -> bool | None:
         said = raw.info.parameter_status("in_hot_standby")  # PostgreSQL 14 and later.
