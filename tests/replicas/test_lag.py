@@ -269,6 +269,23 @@ def test_a_server_that_hangs_delays_no_upkeep_and_costs_no_checkout_after_it_was
         hanging.unhang()
 
 
+def test_a_hanging_postmaster_slows_at_most_one_checkout_by_the_connect_timeout(
+    project: Replication,
+) -> None:
+    hanging, other = project.replicas
+    connections.settings[REPLICA]["OPTIONS"]["connect_timeout"] = 2
+    with settings():
+        hanging.hang()
+        slow = 0
+        for _ in range(20):
+            began = time.monotonic()
+            assert read_once() == other.port
+            slow += time.monotonic() - began > 1
+        assert slow <= 1
+        hanging.unhang()
+        await_status(hanging, lambda status: status.state == "up")
+
+
 def test_unique_violations_and_bad_sql_leave_every_server_up(project: Replication) -> None:
     customer = Customer.objects.create(name="Ada")
     for _ in range(50):
