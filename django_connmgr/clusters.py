@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django.db import connections
 
 #: What may stand in an entry of ``hosts``.
-HOST_KEYS = ("HOST", "PORT", "WEIGHT", "LABEL", "USER", "PASSWORD")
+HOST_KEYS = ("HOST", "PORT", "WEIGHT", "LABEL", "USER", "PASSWORD", "ENDPOINT")
 #: Options that are ours, and not the driver's.
 OPTIONS = ("replica_of", "hosts")
 
@@ -16,6 +16,8 @@ class HostSettings(NamedTuple):
 
     label: str
     weight: float
+    #: Its address leads to one of several servers, as that of a load balancer does.
+    is_endpoint: bool
     settings: dict[str, Any]
 
 
@@ -52,7 +54,7 @@ def find_problems(alias: str) -> list[tuple[str, str]]:
         return problems
     if not isinstance(hosts, (list, tuple)) or not hosts:
         hint = "It takes a list with one dict or more, such as {'HOST': '10.0.0.2'}."
-        return [*problems, (f"OPTIONS['hosts'] is {hosts!r}.", hint)]
+        return [*problems, ("OPTIONS['hosts'] is no list of servers.", hint)]
     problems.extend(problem for host in hosts for problem in _problems_of_host(host))
     if not problems:
         labels = [host.label for host in hosts_of(alias)]
@@ -72,6 +74,8 @@ def _problems_of_host(host: Any) -> list[tuple[str, str]]:
         near = difflib.get_close_matches(str(key), HOST_KEYS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(HOST_KEYS)}."
         problems.append((f"An entry of OPTIONS['hosts'] has an unknown key {key!r}.", hint))
+    if not isinstance(host.get("ENDPOINT", False), bool):
+        problems.append((f"'ENDPOINT' is {host['ENDPOINT']!r}.", "It takes True or False."))
     weight = host.get("WEIGHT", 1)
     is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
     if not is_number or not 0 < weight < float("inf"):
@@ -91,7 +95,8 @@ def hosts_of(alias: str) -> list[HostSettings]:
         own = {key: entry[key] for key in ("HOST", "PORT", "USER", "PASSWORD") if key in entry}
         label = entry.get("LABEL") or f"{entry['HOST']}:{entry.get('PORT') or base['PORT']}"
         settings = {**base, **own, "LABEL": label}
-        found.append(HostSettings(label, entry.get("WEIGHT", 1), settings))
+        is_endpoint = entry.get("ENDPOINT", False)
+        found.append(HostSettings(label, entry.get("WEIGHT", 1), is_endpoint, settings))
     return found
 
 

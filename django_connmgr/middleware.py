@@ -69,6 +69,7 @@ class UnitOfWorkMiddleware:
         return memory is not None and bool(memory.committed)
 
     def _hand_out(self, request: HttpRequest, response: Any) -> None:
-        token = current_token()
+        # Later than what other requests of this client were handed out meanwhile.
+        token = current_token(is_fresh=True)
         if token is not None and self._carrier is not None:
             self._carrier.hand_out(request, response, token)

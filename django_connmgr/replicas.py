@@ -4,10 +4,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, NotSupportedError, connections
+from django.db import DEFAULT_DB_ALIAS, NotSupportedError, OperationalError, connections
 from django.db.transaction import TransactionManagementError
 
 from ._pool.host import Host
+from ._pool.position import NOWHERE
+from .app_settings import app_settings
 from .clusters import find_clusters
 from .consistency.tokens import ignored
 
@@ -74,7 +76,8 @@ class Replicas:
 
         Not for those that are not read from, unless they only lag. False if one did not get that
         far in time. Raises ``NotSupportedError`` where replicas do not tell how far they are, and
-        ``TransactionManagementError`` in a transaction.
+        ``TransactionManagementError`` in a transaction, and ``OperationalError`` if the primary
+        cannot be asked.
         """
         wrapper: Any = connections[self.primary]
         if wrapper.in_atomic_block:
@@ -82,24 +85,27 @@ class Replicas:
                 "Nothing of this transaction can reach a replica yet: wait after its commit."
             )
         goal, roles = wrapper.log_position(), self._roles()
-        for role in roles:
-            role.monitor.watch(role)
-        if goal is None or not all(role.hosts.is_probed for role in roles):
+        if goal == NOWHERE:
+            raise OperationalError(f"{self.primary!r} cannot be asked how far its log is.")
+        is_probed = app_settings().PROBE_INTERVAL > 0 and all(role.can_probe for role in roles)
+        if goal is None or not is_probed:
             raise NotSupportedError(
                 "It is not known how far replicas are: that takes PostgreSQL, and "
                 "CONNMGR['PROBE_INTERVAL'] above 0."
             )
-        deadline = time.monotonic() + timeout
-        for role in roles:
-            role.monitor.want(+1)
+        deadline, wanted = time.monotonic() + timeout, []
         try:
+            for role in roles:
+                role.monitor.watch(role)
+                wanted.append(role.monitor)
+                role.monitor.want(+1)
             while not all(_shows(host, goal) for role in roles for host in role.hosts.all):
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(PAUSE)
         finally:
-            for role in roles:
-                role.monitor.want(-1)
+            for monitor in wanted:
+                monitor.want(-1)
         return True
 
     def drain(self, name: str) -> None:

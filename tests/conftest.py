@@ -43,12 +43,12 @@ def django_db_modify_db_settings(
 
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
-    """Every thread that a test starts ends with it; only the reaper may stay."""
+    """Every thread that a test starts ends with it; only those of the background may stay."""
     before = set(threading.enumerate())
     yield
     if set(threading.enumerate()) - before:
         gc.collect()  # asgiref's executors end their threads when they are collected.
     for thread in set(threading.enumerate()) - before:
-        if thread.name != "django-connmgr-reaper":
+        if thread.name not in {"django-connmgr-reaper", "django-connmgr-monitor"}:
             thread.join(5)
             assert not thread.is_alive(), f"{thread} was left running"

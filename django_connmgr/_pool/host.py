@@ -58,6 +58,8 @@ class Host:
 
     name: str
     weight: float = 1.0
+    #: Its address leads to one of several servers: what one of them said is not true of another.
+    is_endpoint: bool = False
     #: Its connections in this process, once there was one.
     pool: Pooled | None = field(default=None, repr=False)
     state: HostState = UP
@@ -99,7 +101,9 @@ class Host:
         """Whether it is known to show what was written up to a position."""
         if required is None:
             return True
-        return self.replayed is not None and self.replayed.has_reached(required)
+        if self.replayed is None or self.is_endpoint:
+            return False
+        return self.replayed.has_reached(required)
 
 
 class Change(NamedTuple):

@@ -40,8 +40,6 @@ class Hosts:
 
     def __init__(self, hosts: Iterable[Host], now: Callable[[], float]) -> None:
         self.all = list(hosts)
-        #: Probes tell when a host that is down is back; if not, a unit of work has to try it.
-        self.is_probed = False
         self._now = now
         self.after_fork()
 
@@ -49,7 +47,16 @@ class Hosts:
         """In a forked child: another thread may have had the lock, and nothing probes here yet."""
         # Of the kind that a finaliser may take again, which strikes while its thread has it.
         self._lock = threading.RLock()
-        self.is_probed = False
+        self._probed_until = float("-inf")
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether probes tell when a host that is down is back: if not, a unit has to try it."""
+        return self._now() < self._probed_until
+
+    def note_probing(self, seconds: float) -> None:
+        """Probes look after the hosts, and will say so again within so many seconds."""
+        self._probed_until = self._now() + seconds
 
     # Choosing
 
@@ -100,7 +107,7 @@ class Hosts:
         fresh = [host for host in usable if not host.is_lagging]
         if fresh or not usable or not may_lag:
             return fresh
-        return [min(usable, key=lambda host: host.lag or (float("inf"), 0))]
+        return [min(usable, key=lambda host: host.lag[::-1] if host.lag else (float("inf"),))]
 
     def furthest(self, among: Iterable[Host]) -> Host | None:
         """Of those that may be read from, the one that has replayed most."""
@@ -207,8 +214,9 @@ class Hosts:
     def _go_down_locked(self, host: Host) -> Change | None:
         host.is_tried, host.good_probes = False, 0
         host.replayed = host.lag = None
+        rest = FIRST_REST * 2 ** min(host.failures, 10)
         host.failures += 1
-        host.retry_at = self._now() + min(FIRST_REST * 2.0 ** (host.failures - 1), LONGEST_REST)
+        host.retry_at = self._now() + min(rest, LONGEST_REST)
         return self._change_locked(host, DOWN)
 
     def _come_back_locked(self, host: Host) -> Change | None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .position import Position
 
-#: As many looks at the primary are remembered: a lag can be told up to as many intervals.
+#: So many looks at the primary are remembered.
 MOST_SAMPLES = 600
 
 
@@ -25,18 +25,19 @@ class Samples:
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, Position]] = deque(maxlen=MOST_SAMPLES)
+        #: Where the primary was seen last.
+        self.latest: Position | None = None
 
-    @property
-    def latest(self) -> Position | None:
-        """Where the primary was seen last."""
-        return self._samples[-1][1] if self._samples else None
+    def add(self, position: Position, now: float, spacing: float = 0.0) -> None:
+        """The primary was seen there.
 
-    def add(self, position: Position, now: float) -> None:
-        """The primary was seen there."""
-        latest = self.latest
+        A sample is kept if the one before is older than ``spacing`` seconds: a lag can be told
+        up to ``MOST_SAMPLES`` of them, however often the primary is looked at.
+        """
+        latest, self.latest = self.latest, position
         if latest is not None and latest.timeline != position.timeline:
             self._samples.clear()  # Of another history.
-        elif latest == position:
+        elif latest == position or (self._samples and now - self._samples[-1][0] < spacing):
             return
         self._samples.append((now, position))
 

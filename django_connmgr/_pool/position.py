@@ -36,6 +36,10 @@ class Position(NamedTuple):
         return cls(int(timeline), (int(high, 16) << 32) + int(low, 16))
 
 
+#: On no server's timeline: no replica is ever there.
+NOWHERE = Position(0, 0)
+
+
 def end_of_record(lsn: int, offset: int) -> int:
     """The end of the last record before an insert position, which is ``offset`` in its segment.
 

@@ -1,4 +1,4 @@
-"""The one background thread of a process, for all its pools."""
+"""Background threads: one of a process, for all its pools."""
 
 import logging
 import sys
@@ -13,9 +13,12 @@ from .clock import Bell
 
 logger = logging.getLogger("django_connmgr.reaper")
 
+#: Seconds until the next pass of what does not tell its interval.
+UNKNOWN_INTERVAL = 1.0
+
 
 class Maintained(Protocol):
-    """What the reaper looks after: a pool."""
+    """What a reaper looks after: a pool."""
 
     name: str
 
@@ -34,24 +37,27 @@ class Reaper:
     that is not used any more does not live on because it is looked after.
     """
 
-    def __init__(self) -> None:
-        # Never held while a pool's method runs, nor taken under a pool's lock.
-        self._lock = threading.Lock()
+    def __init__(self, name: str = "django-connmgr-reaper") -> None:
+        self._name = name
+        # Held while the next fields are read and changed: no pool is asked for anything under it,
+        # and it is not taken under a pool's lock. A finaliser that watches a pool may come back.
+        self._lock = threading.RLock()
         self._pools: dict[weakref.ref[Maintained], float] = {}  # Next pass; guarded by _lock
         self._thread: threading.Thread | None = None  # guarded by _lock
         self._bell = Bell()
 
     def watch(self, pool: Maintained) -> None:
         """Look after ``pool`` from now on, if it wants it. Idempotent."""
-        if pool.reap_interval <= 0:
+        interval = pool.reap_interval
+        if interval <= 0:
             return
+        reference = weakref.ref(pool, lambda _: self.nudge())
         with self._lock:
-            reference = weakref.ref(pool, lambda _: self.nudge())
-            if reference in self._pools and self._thread is not None:
+            if reference in self._pools and self._thread is not None and self._thread.is_alive():
                 return
-            self._pools[reference] = time.monotonic() + pool.reap_interval
-            if self._thread is None:
-                self._thread = _start_thread(self._run)
+            self._pools.setdefault(reference, time.monotonic() + interval)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = _start_thread(self._run, self._name)
         self._bell.ring()
 
     def hurry(self, pool: Maintained, seconds: float) -> None:
@@ -84,7 +90,7 @@ class Reaper:
 
     def after_fork(self) -> None:
         """In the child: there is no thread here, and no pool has been used yet."""
-        Reaper.__init__(self)
+        Reaper.__init__(self, self._name)
 
     def _run(self) -> None:
         while (pause := self._pass()) is not None:
@@ -93,17 +99,23 @@ class Reaper:
     def _pass(self) -> float | None:
         """Maintain what is due; returns seconds until the next time, ``None`` at the end."""
         now = time.monotonic()
+        with self._lock:
+            watched = list(self._pools)
+        pools = {reference: pool for reference in watched if (pool := reference()) is not None}
+        answers = {reference: _ask(pool) for reference, pool in pools.items()}
         due: list[tuple[Maintained, Callable[[], None]]] = []
         with self._lock:
-            for reference, when in list(self._pools.items()):
-                pool = reference()
-                if pool is None:
-                    del self._pools[reference]
-                elif when <= now:
-                    self._pools[reference] = now + pool.reap_interval
-                    due.append((pool, pool.maintain))
-                elif pool.has_lost():
-                    due.append((pool, pool.reap))
+            for reference in [one for one in self._pools if one() is None]:
+                del self._pools[reference]
+            for reference, (interval, has_lost) in answers.items():
+                when = self._pools.get(reference)
+                if when is None:
+                    continue  # It is not to be looked after any more.
+                if when <= now:
+                    self._pools[reference] = now + interval
+                    due.append((pools[reference], pools[reference].maintain))
+                elif has_lost:
+                    due.append((pools[reference], pools[reference].reap))
             if not self._pools:
                 # Under the lock: the next call of ``watch()`` starts another thread.
                 self._thread = None
@@ -117,10 +129,19 @@ class Reaper:
         return 0.0 if due else max(pause, 0.0)
 
 
-def _start_thread(target: Any) -> threading.Thread | None:
+def _ask(pool: Maintained) -> tuple[float, bool]:
+    """How long until its pass after the next, and whether it has lost leases."""
+    try:
+        return pool.reap_interval, pool.has_lost()
+    except Exception:
+        logger.exception("Pool %r does not tell what it needs.", pool.name)
+        return UNKNOWN_INTERVAL, False
+
+
+def _start_thread(target: Any, name: str) -> threading.Thread | None:
     # An empty context, or the first request that uses a pool would lend its own for ever (3.14).
     keywords: dict[str, Any] = {"context": Context()} if sys.version_info >= (3, 14) else {}
-    thread = threading.Thread(target=target, name="django-connmgr-reaper", daemon=True, **keywords)
+    thread = threading.Thread(target=target, name=name, daemon=True, **keywords)
     try:
         thread.start()
     except RuntimeError:

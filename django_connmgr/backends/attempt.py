@@ -8,7 +8,7 @@ from .._pool.host import Host
 class Attempt:
     """What a checkout or a statement has tried so far. It is one thread's."""
 
-    __slots__ = ("began", "behind", "has_waited", "tried")
+    __slots__ = ("began", "behind", "deadline", "has_waited", "tried")
 
     def __init__(self) -> None:
         self.clear()
@@ -21,3 +21,10 @@ class Attempt:
         #: One of those was waited for, in vain.
         self.has_waited = False
         self.began = time.monotonic()
+        self.deadline: float | None = None
+
+    def time_left(self, timeout: float) -> float:
+        """What is left for another try of the ``timeout`` seconds that all have together."""
+        if self.deadline is None:
+            self.deadline = self.began + timeout
+        return max(self.deadline - time.monotonic(), 0.0)

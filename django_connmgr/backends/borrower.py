@@ -183,29 +183,31 @@ class Borrower:
             if self._is_special:
                 self._finish(scope)
         except BaseException as error:
-            if self._turn_to_another_host(error):
-                total = self.pool.driver.options.timeout if timeout is None else timeout  # type: ignore[union-attr]
-                return self._acquire(wrapper.reader.time_left(total))
+            left = self._turn_to_another_host(error, timeout)
+            if left is not None:
+                return self._acquire(left)
             self._undo(error)
             raise
         return True
 
-    def _turn_to_another_host(self, error: BaseException) -> bool:
-        """Whether a checkout failed because of one of several servers, and another one is left."""
+    def _turn_to_another_host(self, error: BaseException, timeout: float | None) -> float | None:
+        """How many seconds are left for another of several servers, if a checkout failed at one.
+
+        ``None`` if it failed for another reason, or there is no other server.
+        """
         wrapper = self._wrapper
         if wrapper.reader is None:
-            return False
+            return None
         self._scope = _UNKNOWN
-        if isinstance(error, Unfit):
-            holds = self.holds  # The next lease is for the same.
-            self._drop()
-            self.holds = holds
-            return bool(wrapper.reader.leave(None))
         is_gone = isinstance(error, wrapper.Database.OperationalError) and self.lease is None
-        if is_gone and wrapper.reader.leave(error):
-            return True
+        reason = None if isinstance(error, Unfit) else error
+        if (is_gone or reason is None) and wrapper.reader.leave(reason):
+            if timeout is None:
+                timeout = self.pool.driver.options.timeout  # type: ignore[union-attr]
+            left: float = wrapper.reader.time_left(timeout)
+            return left
         wrapper.reader.settle(is_well=False)
-        return False
+        return None
 
     def _undo(self, error: BaseException) -> None:
         """A checkout was interrupted, or refused: raises a refusal of the driver's as Django's."""
@@ -266,7 +268,13 @@ class Borrower:
         """What comes after a special lease. Raises ``Unfit`` if another server should be read."""
         wrapper = self._wrapper
         if wrapper.reader is not None:
-            wrapper.reader.check(self.pool.driver, wrapper.connection)  # type: ignore[union-attr]
+            try:
+                wrapper.reader.check(self.pool.driver, wrapper.connection)  # type: ignore[union-attr]
+            except BaseException:
+                holds = self.holds  # The next lease is for the same.
+                self._drop()
+                self.holds = holds
+                raise
         if not wrapper.settings_dict["AUTOCOMMIT"]:
             wrapper.autocommit = False
             self.holds |= TRANSACTION
@@ -295,22 +303,25 @@ class Borrower:
     def _look_up(self) -> Pool | None:
         """The pool that the settings lead to; ``None`` if there is none for this wrapper now."""
         wrapper = self._wrapper
-        if wrapper.reader is not None:
-            wrapper.settings_dict = wrapper.reader.choose()
-        settings = wrapper.settings_dict
-        # Copies, because both may be changed in place.
-        self._settings = {**settings, "OPTIONS": dict(settings["OPTIONS"])}
-        if wrapper.reader is not None:
-            self._settings = None  # Each unit of work chooses anew.
+        reader = wrapper.reader
+        # First: an interruption in the middle must not leave a pool to what was chosen before.
         self._adoption, self._adopted, self.warm = object(), None, None
-        pool = self.pool = None if self.is_dedicated else wrapper.connection_pool
+        self.pool, self._settings, self._scope = None, None, _UNKNOWN
+        if reader is not None:
+            wrapper.settings_dict = reader.choose()
+        settings = wrapper.settings_dict
+        pool = None if self.is_dedicated else wrapper.connection_pool
         if pool is not None:
             options = pool.driver.options
             self._is_warm = options.release == "request"
             self._is_lent = options.reclaim
             self._permit = options.permanent_checkout
-        if wrapper.reader is not None and wrapper.reader.host is not None and pool is not None:
-            wrapper.reader.host.pool = pool
+        if reader is None:
+            # Copies, because both may be changed in place.
+            self._settings = {**settings, "OPTIONS": dict(settings["OPTIONS"])}
+        elif reader.host is not None and pool is not None:
+            reader.host.pool = pool
+        self.pool = pool
         self._asks_once = wrapper.is_guarded()
         self._find_out_if_special()
         return pool
@@ -507,6 +518,11 @@ class Borrower:
         self._wrapper.validate_thread_sharing()
         return self.give_back()
 
+    def choose_anew(self) -> None:
+        """Look at the settings again before the next lease, and retake nothing."""
+        self._scope = _UNKNOWN
+        self.cool()
+
     def cool(self) -> bool:
         """Let others have what is warm for this thread; true if it was."""
         slot, self.warm = self.warm, None
@@ -534,7 +550,7 @@ class Borrower:
         # In this order, for the sake of interruptions: a connection without a lease might
         # be another owner's; a lease that is neither here nor released counts as lost.
         wrapper = self._wrapper
-        self.holds &= BLOCK
+        self.holds = self.holds & BLOCK if self.depth else 0
         wrapper.connection = None
         self.lease = self.warm = None
         if self.cursors:
@@ -542,9 +558,10 @@ class Borrower:
         wrapper.autocommit = wrapper.settings_dict["AUTOCOMMIT"]
         self._scope = _UNKNOWN
 
-    def has_only_a_cursor(self) -> bool:
-        """Whether one open cursor is all that holds the lease."""
-        return not self.holds and len(self.cursors) == 1
+    def has_only_a_cursor(self, *, or_block: bool = False) -> bool:
+        """Whether one open cursor is all that holds the lease; or a block, too."""
+        others = self.holds & ~BLOCK if or_block else self.holds
+        return not others and len(self.cursors) == 1
 
     def has_lost_connection(self) -> bool:
         """Whether a connection is leased that nothing can be done with any more. No round trip."""

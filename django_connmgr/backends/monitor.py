@@ -1,75 +1,95 @@
-"""Asks the servers of a cluster how far they are, on the background thread's time."""
+"""Asks the servers of a cluster how far they are, on a background thread."""
 
 import logging
 import random
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .._pool.host import DOWN, Bounds, Host, Report
-from .._pool.lag import Samples
+from .._pool.lag import MOST_SAMPLES, Samples
 from .._pool.position import Position
-from .._pool.reaper import reaper
+from .._pool.reaper import Reaper
 from ..app_settings import app_settings
 from ..registry import registry
 from ..signals import primary_changed
 from . import sockets
-from .probe import Probe, ProbeRefused, await_any
+from .probe import Probe, ProbeRefused, ServerFull, await_any
 
 logger = logging.getLogger("django_connmgr.replicas")
 
 #: For how many seconds one pass waits for answers: a healthy server takes a tenth of that. What
-#: comes later is taken in by the next pass, and the background thread does other work meanwhile.
+#: comes later is taken in by the next pass.
 PATIENCE = 0.01
 #: Seconds from one pass to the next while an answer is awaited.
 STEP = 0.02
 #: A probe that was not answered for so many seconds has failed. Above what a busy server needs.
 LONGEST_ANSWER = 2.0
+#: What was known is unknown after so many intervals without a pass, and so many seconds more.
+FORGETS_AFTER = 3
+#: Not the pools' one: their upkeep waits for servers, and a server that hangs must not hide what
+#: becomes of the others. There is none without replicas.
+thread = Reaper("django-connmgr-monitor")
 
 
 class Target:
     """One server to ask, at one of several addresses; and the probe with which it is asked."""
 
-    def __init__(self, role: Any, host: Host | None, probes: list[Probe]) -> None:
+    def __init__(self, role: Any, host: Host | None) -> None:
         self.role = role
         #: ``None`` for the primary.
         self.host = host
-        self._probes = probes
+        self.probe: Probe | None = None
         #: When it was asked; ``None`` while no answer is awaited.
         self.asked_at: float | None = None
         self.due_at = 0.0
-        #: The probe is connecting, so far as is known.
+        #: The probe has not answered yet.
         self.is_new = True
-        #: How many times in a row the server was not there.
-        self.misses = 0
-
-    @property
-    def probe(self) -> Probe:
-        return self._probes[0]
+        #: How many times in a row the server was not there, of how many addresses.
+        self.misses, self._addresses = 0, 1
 
     @property
     def has_others(self) -> bool:
         """Whether there is an address that was not tried since the last answer."""
-        return self.misses % len(self._probes) > 0
+        return self.misses % self._addresses > 0
 
     def begin(self, now: float) -> None:
+        """Ask, on a new connection if there is none: with the settings as they are now."""
         self.asked_at = now
+        if self.probe is None:
+            addresses = self.role.addresses_of(self.host)
+            self._addresses = len(addresses)
+            settings = addresses[self.misses % len(addresses)]
+            self.probe = self.role.make_probe(self.host, settings)
         self.probe.begin()
 
     def leave(self) -> None:
         """Hang up. The next question goes to the next address."""
-        self.probe.close()
-        self._probes.append(self._probes.pop(0))
+        probe, self.probe = self.probe, None
         self.asked_at, self.is_new = None, True
         self.misses += 1
+        if probe is not None:
+            probe.close()
+
+    def disown(self) -> None:
+        """In a forked child: the connection is the parent's."""
+        probe, self.probe = self.probe, None
+        if probe is not None:
+            try:
+                fd = probe.fileno()
+            except Exception:
+                fd = -1  # It was not connected yet.
+            sockets.disown(probe, fd)
 
 
 class Monitor:
     """Of the primary ``primary`` and of all replicas that are read from.
 
     Once in each ``PROBE_INTERVAL`` it sends one query to each of them, on connections of its own
-    that are no pool's, and takes in what comes back without ever waiting for a server. It is
-    the background thread's alone, but for ``watch()``, ``want()`` and ``timeline``.
+    that are no pool's, and takes in what comes back without waiting for a server, but for the
+    resolution of a name. It is its thread's alone, but for what is said to be for others.
     """
 
     def __init__(self, primary: str) -> None:
@@ -83,40 +103,40 @@ class Monitor:
         self._roles: dict[str, Any] = {}
         self._wanted = 0
         self._targets: list[Target] = []
-        #: The primary was seen, and was one.
+        #: Where the primary was to be found when the targets were made.
+        self._addresses: list[dict[str, Any]] = []
+        #: The primary was seen, and was one; and until when that is news.
         self._has_primary = False
-
-    @property
-    def latest(self) -> Position | None:
-        """Where the primary was seen last."""
-        return self._samples.latest
+        self._is_news_until = float("-inf")
 
     # For other threads
 
+    @property
+    def latest(self) -> Position | None:
+        """Where the primary was seen last; ``None`` if that was long ago."""
+        return self._samples.latest if time.monotonic() < self._is_news_until else None
+
     def watch(self, role: Any) -> None:
         """Ask the servers of a role from now on. Idempotent."""
-        if role.hosts.is_probed or app_settings().PROBE_INTERVAL <= 0 or not role.can_probe:
+        if app_settings().PROBE_INTERVAL <= 0 or not role.can_probe or not role.is_current:
             return
         with self._lock:
             self._roles[role.alias] = role  # In the place of one of settings that have changed.
-            role.hosts.is_probed = True
-        reaper.watch(self)
-        reaper.hurry(self, 0.0)
+        thread.watch(self)
+        thread.hurry(self, 0.0)
 
     def want(self, change: int) -> None:
         """A thread waits for answers, or waits no more: ask as often as possible meanwhile."""
         with self._lock:
             self._wanted += change
-        reaper.hurry(self, 0.0)
+        thread.hurry(self, 0.0)
 
     def after_fork(self) -> None:
         """In a forked child: what was asked is the parent's."""
-        for target in self._targets:
-            try:
-                sockets.disown(target.probe, target.probe.fileno())
-            except Exception:
-                sockets.disown(target.probe)  # There was no connection.
+        targets = self._targets
         self._reset()
+        for target in targets:
+            target.disown()
 
     # For the background thread: see ``Maintained``
 
@@ -134,20 +154,12 @@ class Monitor:
         """Ask those that are due, and take in what is there."""
         now = time.monotonic()
         with self._lock:
-            roles, is_wanted = list(self._roles.values()), self._wanted > 0
-            for role in [one for one in roles if not one.is_current]:
-                roles.remove(role)
+            for role in [one for one in self._roles.values() if not one.is_current]:
                 del self._roles[role.alias]
-                role.hosts.is_probed = False
-        if {target.role for target in self._targets} != set(roles):
-            self._find_targets(roles)
+            roles, is_wanted = list(self._roles.values()), self._wanted > 0
+        self._find_targets(roles)
         if not roles:
-            self._samples = Samples()  # Of servers that nothing reads from any more.
-            reaper.unwatch(self)
-            with self._lock:
-                if not self._roles:
-                    return
-            reaper.watch(self)  # A role came in between.
+            self._stop()
             return
         for target in self._targets:
             if target.asked_at is None and (is_wanted or target.due_at <= now):
@@ -156,28 +168,41 @@ class Monitor:
         for target in self._targets:
             if target.asked_at is not None and now - target.asked_at > LONGEST_ANSWER:
                 self._fail(target, TimeoutError("it does not answer"), is_silent=True)
+        for role in roles:
+            role.hosts.note_probing(self._news_lasts())
         if is_wanted or any(one.asked_at is not None or one.due_at == 0.0 for one in self._targets):
-            reaper.hurry(self, STEP / 4 if is_wanted else STEP)
+            thread.hurry(self, STEP / 4 if is_wanted else STEP)
+
+    def _stop(self) -> None:
+        self._samples = Samples()  # Of servers that nothing reads from any more.
+        thread.unwatch(self)
+        with self._lock:
+            if self._roles:
+                thread.watch(self)  # A role came in between.
+
+    @staticmethod
+    def _news_lasts() -> float:
+        """For how many seconds what was seen is taken for true."""
+        return FORGETS_AFTER * app_settings().PROBE_INTERVAL + LONGEST_ANSWER + 1.0
 
     def _find_targets(self, roles: list[Any]) -> None:
-        for target in self._targets:
+        addresses = roles[0].addresses_of(None) if roles else []
+        known = {id(target.role) for target in self._targets}
+        if known == set(map(id, roles)) and addresses == self._addresses:
+            return
+        targets, self._targets, self._addresses = self._targets, [], addresses
+        for target in targets:
             target.leave()
-        self._targets = [
-            Target(role, host, role.probes_of(host)) for role in roles for host in role.hosts.all
-        ]
         if roles:
-            self._targets.insert(0, Target(roles[0], None, roles[0].probes_of(None)))
+            self._targets.append(Target(roles[0], None))
+        self._targets.extend(Target(role, host) for role in roles for host in role.hosts.all)
 
     def _ask(self, target: Target, now: float) -> None:
         host = target.host
         # Not a whole interval, or the jitter of the passes would make it skip every other one.
         target.due_at = now + app_settings().PROBE_INTERVAL / 2
-        if host is not None and host.state is DOWN and now < host.retry_at:
-            return
-        try:
-            target.begin(now)
-        except Exception as error:
-            self._fail(target, error)
+        if host is None or host.state is not DOWN or now >= host.retry_at:
+            self._guard(target, partial(target.begin, now))
 
     def _listen(self, until: float) -> None:
         while asked := [target for target in self._targets if target.asked_at is not None]:
@@ -187,33 +212,42 @@ class Monitor:
                 return
             for target in asked:
                 if target.probe in ready:
-                    self._advance(target)
+                    self._guard(target, partial(self._advance, target))
 
-    def _advance(self, target: Target) -> None:
+    def _guard(self, target: Target, act: Callable[[], None]) -> None:
+        """Whatever becomes of one server, the others are looked at."""
         try:
-            report = target.probe.advance()
+            act()
         except ProbeRefused as refusal:
             logger.debug("%s does not tell how far it is: %s", target.host, refusal)
-            report = Report(is_standby=target.host is not None, position=None)
+            self._take_in(target, Report(is_standby=target.host is not None, position=None))
+        except ServerFull:
+            target.leave()  # It says nothing of its own state.
         except Exception as error:
             self._fail(target, error)
-            return
+
+    def _advance(self, target: Target) -> None:
+        report = None if target.probe is None else target.probe.advance()
         if report is not None:
-            target.asked_at, target.is_new = None, False
-            if target.host is None:
-                self._note_primary(target, report)
-            else:
-                self._note_replica(target, target.host, report)
+            self._take_in(target, report)
+
+    def _take_in(self, target: Target, report: Report) -> None:
+        target.asked_at, target.is_new = None, False
+        if target.host is None:
+            self._note_primary(target, report)
+        else:
+            self._note_replica(target, target.host, report)
 
     def _fail(self, target: Target, error: Exception, *, is_silent: bool = False) -> None:
         was_new, host = target.is_new, target.host
         target.leave()
         if not was_new and not is_silent:
             # The connection ended, perhaps because the server was started anew.
+            target.misses -= 1
             self._ask(target, time.monotonic())
         elif host is not None:
             change = target.role.hosts.note_no_answer(host, is_silent=is_silent)
-            target.role.tell(change, str(error))
+            target.role.tell(change, str(error).strip())
         elif target.has_others:
             target.due_at = 0.0
 
@@ -230,7 +264,10 @@ class Monitor:
         self._has_primary, target.misses = True, 0
         if report.position is None:
             return
-        self._samples.add(report.position, time.monotonic())
+        now, settings = time.monotonic(), app_settings()
+        spacing = max(settings.PROBE_INTERVAL / 2, 2 * settings.MAX_LAG_SECONDS / MOST_SAMPLES)
+        self._samples.add(report.position, now, spacing)
+        self._is_news_until = now + self._news_lasts()
         if before is not None and before.timeline != report.position.timeline:
             self._condemn(f"timeline {report.position.timeline} began")
             primary_changed.send_robust(

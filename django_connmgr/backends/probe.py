@@ -10,12 +10,16 @@ class ProbeRefused(Exception):
     """The server is there, and does not answer this question."""
 
 
+class ServerFull(Exception):
+    """The server takes no more connections."""
+
+
 class Probe(Protocol):
     """Asks one server how it is. No method ever waits for the server.
 
     Between ``begin()`` and the answer, ``advance()`` is to be called when ``fileno()`` is ready
-    for ``events``. Both raise ``ProbeRefused``, or any other exception if the server cannot be
-    reached; after that the probe is only good to be closed.
+    for ``events``. Both raise ``ProbeRefused``; or else ``ServerFull``, or any other exception if
+    the server cannot be reached, and after that the probe is only good to be closed.
     """
 
     #: ``select.POLLIN`` or ``select.POLLOUT``: what is waited for.

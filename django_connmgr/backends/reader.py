@@ -7,6 +7,7 @@ from typing import Any
 from .._pool.host import Host
 from .._pool.position import Position
 from ..app_settings import app_settings
+from ..consistency.modes import get_mode
 from ..consistency.tokens import required_of
 from .attempt import Attempt
 from .role import ReadingRole, lags_too_much
@@ -28,12 +29,14 @@ class Reader:
         self.role = role
         #: ``None`` while that is the primary.
         self.host: Host | None = None
-        self._attempt = Attempt()
-        #: How far the server was required to be when it was leased from.
+        #: Whether what is leased from it was found fit, and how far it was required to be.
+        self._is_fit = False
         self._required: Position | None = None
+        self._attempt = Attempt()
 
     def choose(self) -> dict[str, Any]:
         """The settings of the server that this unit of work reads from."""
+        self._is_fit = False
         if not self._attempt.tried:
             self._attempt.clear()
         self.host, settings = self.role.choose(self._attempt)
@@ -45,46 +48,49 @@ class Reader:
         No round trip if it is known to have replayed that. If not, it is asked once; and if all
         servers lack it, the one that is furthest is asked again and again, for ``WAIT`` seconds.
         """
-        host = self.host
-        if host is None:
-            return
-        if driver.is_standby(raw) is False:
-            self.role.note_promotion(host)
-            raise Unfit
-        self._required = required = required_of(self.role.primary)
-        if host.has_replayed(required):
-            return
+        host, required = self.host, required_of(self.role.primary)
+        if host is not None:
+            if driver.is_standby(raw) is False:
+                self.role.note_promotion(host)
+                raise Unfit
+            if not host.has_replayed(required):
+                self._await(host, driver, raw, required)
+        self._required, self._is_fit = required, True
+        if self._attempt.tried:
+            self._attempt.clear()
+
+    def _await(self, host: Host, driver: Any, raw: Any, required: Any) -> None:
         attempt = self._attempt
         is_last = host in attempt.behind
         deadline = time.monotonic() + (app_settings().WAIT if is_last else 0.0)
-        if not self._await(host, driver, raw, deadline):
-            attempt.behind.add(host)
-            attempt.has_waited = is_last
-            raise Unfit
-
-    def _await(self, host: Host, driver: Any, raw: Any, deadline: float) -> bool:
-        """Whether the server has replayed what is required, before the deadline."""
         pause = FIRST_PAUSE
-        while True:
-            try:
-                report = driver.report_of(raw)
-            except driver.error as error:
-                logger.debug("%s does not tell how far it is: %s", host.name, error)
-                return False
-            self.role.hosts.note_position(host, None if report is None else report.position)
-            if host.has_replayed(self._required):
-                return True
+        while not self._has_replayed(host, driver, raw, required):
             left = deadline - time.monotonic()
             if left <= 0:
-                return False
+                attempt.behind.add(host)
+                attempt.has_waited = is_last
+                raise Unfit
             time.sleep(min(pause, left))
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    def _has_replayed(self, host: Host, driver: Any, raw: Any, required: Position) -> bool:
+        """Ask the server: one round trip."""
+        try:
+            report = driver.report_of(raw)
+        except driver.error as error:
+            logger.debug("%s does not tell how far it is: %s", host.name, error)
+            return False
+        position = None if report is None else report.position
+        self.role.hosts.note_position(host, position)
+        return position is not None and position.has_reached(required)
+
     def must_move(self) -> bool:
-        """Whether the server, leased from before, is too far behind for what is read now."""
+        """Whether the server, leased from before, is not fit for what is read now."""
         host = self.host
         if host is None:
-            return False
+            return get_mode().is_strict
+        if not self._is_fit:
+            return True  # An interruption came before it was found to be.
         required = required_of(self.role.primary)
         if required is not None and required != self._required and not host.has_replayed(required):
             return True
@@ -104,7 +110,7 @@ class Reader:
 
     def time_left(self, timeout: float) -> float:
         """What is left of the time of a checkout that tries one server after the other."""
-        return max(timeout - (time.monotonic() - self._attempt.began), 0.0)
+        return self._attempt.time_left(timeout)
 
     def settle(self, *, is_well: bool) -> None:
         """The statement or checkout is over; ``is_well``: the server answered."""

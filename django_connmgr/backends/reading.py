@@ -54,13 +54,14 @@ def _turn_elsewhere(wrapper: Any, cursor: Any, error: OperationalError) -> bool:
         "A read of %r runs again, because the replica %s %s.",
         *(wrapper.alias, host.name, "was lost" if was_lost else "cancelled it"),
     )
+    wrapper.reader.settle(is_well=False)  # Of the lease before: another attempt begins.
     wrapper.reader.leave(error if was_lost else None)
     _move(wrapper, cursor)
     return True
 
 
 def _may_move(wrapper: Any, cursor: Any) -> bool:
-    is_free = wrapper.borrower.has_only_a_cursor() and not wrapper.in_atomic_block
+    is_free = wrapper.borrower.has_only_a_cursor(or_block=True) and not wrapper.in_atomic_block
     return is_free and not _is_named(cursor)
 
 

@@ -21,6 +21,7 @@ from ..signals import replica_state_changed
 from ..units.unit import Unit
 from .attempt import Attempt
 from .monitor import monitor_of
+from .monitor import thread as monitor_thread
 from .probe import Probe
 
 logger = logging.getLogger("django_connmgr.replicas")
@@ -42,8 +43,9 @@ class ReadingRole:
         self.given, self._engine = given, engine
         #: What connections to each host are opened with.
         self.settings: dict[Host, dict[str, Any]] = {}
-        for label, weight, settings in hosts_of(alias):
-            self.settings[Host(label, weight)] = engine.restrict_to_reading(settings)
+        for label, weight, is_endpoint, settings in hosts_of(alias):
+            host = Host(label, weight, is_endpoint)
+            self.settings[host] = engine.restrict_to_reading(settings)
         self.hosts = Hosts(self.settings, time.monotonic)
         self.monitor = monitor_of(self.primary)
         self._pins: WeakKeyDictionary[Unit, Host | None] = WeakKeyDictionary()
@@ -76,7 +78,7 @@ class ReadingRole:
             return self._with_settings(self._pick(attempt))
         with self._lock:
             is_pinned, host = unit in self._pins, self._pins.get(unit)
-        if not is_pinned or host in attempt.tried or lags_too_much(host):
+        if not is_pinned or host in attempt.tried or not _may_be_read(host):
             left = {*attempt.tried, host} if is_pinned else attempt.tried
             host = self._pick(attempt)
             with self._lock:
@@ -156,12 +158,17 @@ class ReadingRole:
     def can_probe(self) -> bool:
         return bool(self._engine.can_probe)
 
-    def probes_of(self, host: Host | None) -> list[Probe]:
-        """Probes of a host, or of each address that the primary may have."""
+    def addresses_of(self, host: Host | None) -> list[dict[str, Any]]:
+        """The settings of a host, or those of each address that the primary may have, as of now."""
         if host is not None:
-            return [self._engine.make_probe(self.settings[host], self.alias)]
-        addresses = addresses_of(connections.settings[self.primary])
-        return [self._engine.make_probe(settings, self.primary) for settings in addresses]
+            return [self.settings[host]]
+        return addresses_of(connections.settings[self.primary])
+
+    def make_probe(self, host: Host | None, settings: dict[str, Any]) -> Probe:
+        """What asks a server at one of its addresses."""
+        alias = self.primary if host is None else self.alias
+        probe: Probe = self._engine.make_probe(settings, alias)
+        return probe
 
     def note_failure(self, host: Host, error: BaseException) -> None:
         """A host could not be reached by a unit of work."""
@@ -199,6 +206,13 @@ class ReadingRole:
         )
 
 
+def _may_be_read(host: Host | None) -> bool:
+    """Whether a unit of work may stay with its host, as far as is known now."""
+    if host is None:
+        return not get_mode().is_strict
+    return host.state not in {DOWN, PROMOTED} and not lags_too_much(host)
+
+
 def lags_too_much(host: Host | None) -> bool:
     """Whether a host is further behind than ``using_replica(max_lag=...)`` around here allows."""
     max_lag = get_mode().max_lag
@@ -232,6 +246,7 @@ def after_fork() -> None:
     """In a forked child: what is known of hosts stays, and nothing looks after them yet."""
     global _roles_lock  # noqa: PLW0603 - another thread may have held it at the fork
     _roles_lock = threading.RLock()
+    monitor_thread.after_fork()
     for role in _roles.values():
         role.after_fork()
         role.monitor.after_fork()

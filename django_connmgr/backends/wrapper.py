@@ -12,12 +12,12 @@ from weakref import ref
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, Error
+from django.db import DEFAULT_DB_ALIAS, Error, OperationalError
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 
 from .._pool.pool import ConnectionPool
-from .._pool.position import Position
+from .._pool.position import NOWHERE, Position
 from ..app_settings import app_settings
 from ..clusters import find_clusters
 from ..conf import parse_pool_options
@@ -31,10 +31,11 @@ from ..consistency.writes import (
     refuse_write,
 )
 from ..exceptions import ERRORS
-from ..registry import Address, registry
+from ..registry import EXIT_PATIENCE, Address, registry
 from .borrower import LEASED, MOMENT, TRANSACTION, Borrower
 from .cursors import HOLDING, HoldingCursor
 from .driver import PhysicalDriver
+from .monitor import thread as monitor_thread
 from .opening import open_apart, open_physical
 from .physical import Physical
 from .presence import check_app_installed
@@ -127,20 +128,33 @@ class PooledWrapper(Stock):
     def log_position(self) -> Position | None:
         """How far the log of this primary has come: one round trip.
 
-        ``None`` if it does not tell, or in a transaction, which the question might break. Raises
-        nothing: what was committed before is committed.
+        ``None`` if it does not tell, ``NOWHERE`` if it cannot be asked: in a transaction, which the
+        question might break, or if no connection is free within ``WAIT`` seconds. Raises nothing:
+        what was committed before is committed.
         """
-        borrower, report = self.borrower, None
+        borrower = self.borrower
+        if self.in_atomic_block:
+            return NOWHERE
         try:
-            if not self.in_atomic_block and borrower.begin(MOMENT):
-                try:
-                    driver: Any = borrower.pool.driver  # type: ignore[union-attr]
-                    report = driver.report_of(self.connection)
-                finally:
-                    borrower.end(MOMENT)
+            if not borrower.begin(MOMENT, app_settings().WAIT):
+                return None
+            try:
+                driver: Any = borrower.pool.driver  # type: ignore[union-attr]
+                report = driver.report_of(self.connection)
+            finally:
+                borrower.end(MOMENT)
         except (Error, self.Database.Error) as error:
             logger.warning("%r does not tell how far its log is: %s", self.alias, error)
-        return None if report is None or report.is_standby else report.position
+            is_lost = isinstance(error, (OperationalError, self.Database.OperationalError))
+            return NOWHERE if is_lost else None
+        if report is None:
+            return None
+        return NOWHERE if report.is_standby else report.position
+
+    def choose_anew(self) -> None:
+        """If this reads from replicas, what is leased next is of one that is chosen by then."""
+        if self.reader is not None:
+            self.borrower.choose_anew()
 
     def _note_hidden_write(self) -> None:
         """Ask the server whether the transaction has written, if no statement showed it."""
@@ -369,9 +383,11 @@ class PooledWrapper(Stock):
     def _commit(self) -> None:
         if self.is_primary and app_settings().WRITE_DETECTION == "xid":
             self._note_hidden_write()
-        self.borrower.end_transaction(super()._commit)
-        if self.is_primary:
-            note_commit(self.alias)
+        try:
+            self.borrower.end_transaction(super()._commit)
+        finally:
+            if self.is_primary:
+                note_commit(self.alias)  # If it fails, too: the server may have committed.
 
     def _rollback(self) -> None:
         self.borrower.end_transaction(super()._rollback)
@@ -455,6 +471,7 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     """Say goodbye to the servers, and wait for nothing."""
     registry.shut_down()
+    monitor_thread.stop(EXIT_PATIENCE)
     with _wrappers_lock:
         wrappers = list(_wrappers)
     for wrapper in wrappers:

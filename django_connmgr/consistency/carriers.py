@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.module_loading import import_string
 
 from ..app_settings import app_settings
+from .tokens import merge_tokens
 
 logger = logging.getLogger("django_connmgr.replicas")
 
@@ -79,7 +80,9 @@ class CacheCarrier:
         try:
             key = self._key_of(request)
             if key:
-                cache.set(key, token, timeout=app_settings().TOKEN_TTL)
+                # Another request of the same user may have ended meanwhile.
+                both = merge_tokens(cache.get(key), token)
+                cache.set(key, both, timeout=app_settings().TOKEN_TTL)
         except Exception:
             logger.warning("The cache does not take what a client has written.", exc_info=True)
 

@@ -1,5 +1,6 @@
 """What a request, or another unit of work, has written, and which alias it reads from."""
 
+import os
 import threading
 import time
 
@@ -7,7 +8,8 @@ from .._pool.position import Position
 from ..units.current import find_unit
 from ..units.unit import Unit
 
-#: Outside of all units, as in a script, a write is remembered for so many seconds.
+#: Outside of all units, as in a script, and around those of a command, a write is remembered for so
+#: many seconds.
 WINDOW = 2.0
 
 
@@ -21,8 +23,8 @@ class Memory:
         self.written: dict[str, float] = {}
         #: Those where it was committed, and when, by ``time.time()``.
         self.committed: dict[str, float] = {}
-        #: How far they were after that, once they were asked; ``None`` if they did not tell.
-        self.positions: dict[str, Position | None] = {}
+        #: How far they were after that, once they were asked: see ``tokens``.
+        self.positions: dict[str, tuple[float, Position]] = {}
         #: Those that the client wrote to in a request before this one, and when.
         self.recalled: dict[str, float] = {}
         #: Or how far a replica has to be to show that, and until when, by ``time.time()``.
@@ -33,18 +35,34 @@ class Memory:
 
 #: Of all code outside of units.
 _outside = Memory()
+
+
 # So that a unit's threads make one memory. A finaliser that queries may take it again.
 _lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    """In a forked child: another thread may have had it."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def find_outermost() -> Unit | None:
     """The outermost unit around the calling code that belongs to the same request or task.
 
-    What serves requests may be in a unit of its own, as ``runserver`` is: not that.
+    What serves requests may be in a unit of its own, as ``runserver`` is, and so may a worker that
+    runs tasks: not that.
     """
     unit = find_unit()
-    while unit is not None and not unit.is_request and unit.parent is not None:
-        unit = unit.parent
+    while unit is not None and not unit.is_request:
+        around = unit.parent
+        if around is None or (around.is_command and around.parent is None):
+            break
+        unit = around
     return unit
 
 
@@ -76,14 +94,23 @@ def note_commit(primary: str) -> None:
     memory = memory_here()
     if primary in memory.written:
         memory.committed[primary] = time.time()
-        memory.positions.pop(primary, None)
 
 
 def has_written(primary: str) -> bool:
-    """Whether a read that misses writes to a primary would miss this code's own."""
+    """Whether a read that misses writes to a primary would miss this code's own.
+
+    What a command writes itself, and not in units of its own, is remembered for a while in those.
+    """
     unit = find_outermost()
     if unit is None:
-        written_at = _outside.written.get(primary)
-        return written_at is not None and time.monotonic() - written_at < WINDOW
+        return _has_just_written(_outside, primary)
     memory = unit.memory
-    return memory is not None and (primary in memory.written or primary in memory.recalled)
+    if memory is not None and (primary in memory.written or primary in memory.recalled):
+        return True
+    around = unit.parent
+    return around is not None and around.is_command and _has_just_written(around.memory, primary)
+
+
+def _has_just_written(memory: Memory | None, primary: str) -> bool:
+    written_at = None if memory is None else memory.written.get(primary)
+    return written_at is not None and time.monotonic() - written_at < WINDOW

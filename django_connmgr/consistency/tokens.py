@@ -1,5 +1,6 @@
 """What was written, as a text by which other code reads it: in a request, a task, a process."""
 
+import os
 import threading
 import time
 from datetime import timedelta
@@ -8,20 +9,23 @@ from typing import Any
 from django.core import signing
 from django.db import connections
 
-from .._pool.position import Position
+from .._pool.position import NOWHERE, Position
 from ..app_settings import app_settings
 from .memory import Memory, find_memory, memory_here
 from .modes import get_mode
 
 _SALT = "django_connmgr.token"
-#: On no server's timeline: no replica is ever there, so the primary reads.
-_UNREACHABLE = Position(0, 0)
 
 
 class _Count:
     def __init__(self) -> None:
         self.value = 0
-        self._lock = threading.Lock()
+        self.after_fork()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.after_fork)
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
 
     def increase(self) -> None:
         with self._lock:
@@ -32,25 +36,29 @@ class _Count:
 ignored = _Count()
 
 
-def current_token() -> str | None:
+def current_token(*, is_fresh: bool = False) -> str | None:
     """What this unit of work has committed, for ``require_token()`` elsewhere; ``None`` if nothing.
 
     What it was told to see itself is included. It is signed, and good for ``TOKEN_TTL`` seconds.
-    After a commit the primary is asked once how far its log is, which is a round trip. Where it
-    does not tell, or a transaction is open, the token is good for ``STICKY_SECONDS`` only.
+    After a commit the primary is asked once how far its log is, which is a round trip; again if
+    it ``is_fresh``. Where it does not tell, the token is good for ``STICKY_SECONDS`` only. If it
+    cannot be asked, as in a transaction, the token leads to the primary.
     """
     memory = find_memory()
     if memory is None:
         return None
-    since = time.time() - app_settings().STICKY_SECONDS
+    now = time.time()
+    since = now - app_settings().STICKY_SECONDS
     entries: dict[str, float | str] = {
         primary: when for primary, when in memory.recalled.items() if when > since
     }
     for primary, (position, until) in memory.required.copy().items():
-        if until > time.time():
+        if until > now:
             entries[primary] = str(position)
     for primary, when in memory.committed.copy().items():
-        reached = _position_after_commit(memory, primary)
+        if when < now - app_settings().TOKEN_TTL:
+            continue  # Outside of units, where it is never forgotten.
+        reached = _position_after_commit(memory, primary, when, is_fresh=is_fresh)
         if reached is not None:
             entries[primary] = str(reached)
         elif when > since:
@@ -66,20 +74,33 @@ def require_token(token: str | None) -> bool:
     """
     if token is None:
         return False
-    lifetime = timedelta(seconds=app_settings().TOKEN_TTL)
-    try:
-        loaded = signing.loads(token, salt=_SALT, max_age=lifetime)
-        entries = {primary: _as_entry(value) for primary, value in loaded.items()}
-    except (signing.BadSignature, AttributeError, TypeError, ValueError):
+    entries = _read(token)
+    if entries is None:
         ignored.increase()
         return False
     memory, now = memory_here(), time.time()
     for primary, entry in entries.items():
         if isinstance(entry, Position):
-            _require(memory, primary, entry, now + lifetime.total_seconds())
+            _require(memory, primary, entry, now + app_settings().TOKEN_TTL)
         elif entry > now - app_settings().STICKY_SECONDS:
             memory.recalled[primary] = entry
+    for wrapper in connections.all(initialized_only=True):
+        # What lies warm for this thread may be of a replica that is not that far.
+        getattr(wrapper, "choose_anew", _ignore)()
     return True
+
+
+def merge_tokens(first: str | None, second: str) -> str:
+    """One that covers both, as far as the first is good. On two timelines the later one counts."""
+    before, after = _read(first) if first else None, _read(second)
+    if not before or not after:
+        return second
+    entries: dict[str, float | str] = {}
+    for primary in {**before, **after}:
+        found = [one[primary] for one in (before, after) if primary in one]
+        positions = [entry for entry in found if isinstance(entry, Position)]
+        entries[primary] = str(max(positions)) if positions else max(found)  # type: ignore[assignment]
+    return signing.dumps(entries, salt=_SALT)
 
 
 def required_of(primary: str) -> Position | None:
@@ -94,24 +115,43 @@ def required_of(primary: str) -> Position | None:
     return position if until > time.time() else None
 
 
+def _read(token: str) -> dict[str, Position | float] | None:
+    """Its entries; ``None`` if it is forged, damaged, or too old."""
+    try:
+        lifetime = timedelta(seconds=app_settings().TOKEN_TTL)
+        loaded = signing.loads(token, salt=_SALT, max_age=lifetime)
+        return {primary: _as_entry(value) for primary, value in loaded.items()}
+    except (signing.BadSignature, AttributeError, TypeError, ValueError):
+        return None
+
+
 def _as_entry(value: Any) -> Position | float:
     return Position.parse(value) if isinstance(value, str) else float(value)
 
 
 def _require(memory: Memory, primary: str, position: Position, until: float) -> None:
     before, _ = memory.required.get(primary, (position, until))
-    if before.timeline != position.timeline:
-        position = _UNREACHABLE  # A replica that has one of them may lack the other.
-    memory.required[primary] = max(before, position, key=_order), until
+    # A replica that has one of two on different timelines may lack the other.
+    furthest = max(before, position) if before.timeline == position.timeline else NOWHERE
+    memory.required[primary] = furthest, until
 
 
-def _order(position: Position) -> tuple[bool, Position]:
-    return position == _UNREACHABLE, position
+def _position_after_commit(
+    memory: Memory, primary: str, when: float, *, is_fresh: bool
+) -> Position | None:
+    """How far a primary is; ``None`` if it does not tell, which is not remembered.
+
+    What another thread commits meanwhile has another time: then it is asked again.
+    """
+    known = memory.positions.get(primary)
+    if known is not None and known[0] is when and not is_fresh:
+        return known[1]
+    wrapper: Any = connections[primary] if primary in connections.settings else None
+    ask = getattr(wrapper, "log_position", _ignore)
+    reached: Position | None = ask()
+    if reached is not None and reached != NOWHERE:
+        memory.positions[primary] = when, reached
+    return reached
 
 
-def _position_after_commit(memory: Memory, primary: str) -> Position | None:
-    if primary not in memory.positions:
-        wrapper: Any = connections[primary] if primary in connections.settings else None
-        ask = getattr(wrapper, "log_position", None)
-        memory.positions[primary] = None if ask is None else ask()
-    return memory.positions[primary]
+def _ignore() -> None: ...

@@ -78,7 +78,10 @@ def kind_of(sql: Any) -> Kind:
         return Kind.UNKNOWN
     kind = _kinds.get(text)
     if kind is None:
-        kind = max(map(_kind_of_one, _QUOTED.sub(" ", text).split(";")))
+        kinds = [_kind_of_one(one) for one in _QUOTED.sub(" ", text).split(";") if one.strip()]
+        kind = max(kinds, default=Kind.READS)
+        if kind is Kind.CHANGES and len(kinds) > 1:
+            kind = Kind.WRITES  # The count of rows is that of one of them.
         if len(text) <= _LONGEST:
             if len(_kinds) >= _REMEMBERED:
                 _kinds.clear()

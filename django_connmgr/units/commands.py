@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from .thread import past, release_what_came_before
+from .unit import CommandUnit
 from .work import unit_of_work
 
 P = ParamSpec("P")
@@ -39,8 +40,10 @@ def _as_command(function: Callable[P, R]) -> Callable[P, R]:
             # units, it takes from its caller only what its caller will not miss.
             release_what_came_before(only_quiescent=True)
         module = type(args[0]).__module__
+        command = unit_of_work(f"manage.py {module.rpartition('.')[2]}")
+        command.unit_class = CommandUnit
         try:
-            with unit_of_work(f"manage.py {module.rpartition('.')[2]}"):
+            with command:
                 return function(*args, **kwargs)
         finally:
             past.has_worked = has_worked  # What comes now may precede the first real one.

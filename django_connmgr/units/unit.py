@@ -1,7 +1,7 @@
 """A unit of work: a request, a task, a message. Leases belong to the unit that took them."""
 
 from collections import Counter
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from .._pool.scope import OVER, Scope
 
@@ -16,6 +16,9 @@ class Unit:
     """
 
     __slots__ = ("__weakref__", "is_request", "memory", "parent", "scope")
+
+    #: Whether others may begin in it that are no part of it: see ``CommandUnit``.
+    is_command: ClassVar[bool] = False
 
     def __init__(self, name: str, parent: Self | None = None, *, is_request: bool = False) -> None:
         self.scope = Scope(name)
@@ -53,3 +56,11 @@ class Unit:
 
     def __repr__(self) -> str:
         return f"<Unit {self.name!r}, {'over' if self.is_over else 'running'}>"
+
+
+class CommandUnit(Unit):
+    """Of a management command, which may be a server's or a worker's."""
+
+    __slots__ = ()
+
+    is_command = True

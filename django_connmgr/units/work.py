@@ -27,6 +27,8 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
     stops. ``name`` is for errors and signals: a task's name, a message's topic.
     """
 
+    unit_class: type[Unit] = Unit
+
     def __init__(self, name: str = "") -> None:
         self.name = name
         self._units: list[tuple[Unit, Token[Unit | None]]] = []
@@ -35,7 +37,7 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
         if not past.has_worked:
             past.has_worked = True
             release_what_came_before()
-        unit = Unit(self.name, find_unit())
+        unit = self.unit_class(self.name, find_unit())
         self._units.append((unit, current_unit.set(unit)))
         unit_started.send_robust(sender=Unit, unit=unit)
         return unit

@@ -128,7 +128,7 @@ def role() -> Any:
     return connections[REPLICA].reader.role  # type: ignore[attr-defined]
 
 
-def test_a_unit_that_wrote_costs_one_more_round_trip_and_no_other(
+def test_a_unit_that_wrote_costs_one_more_round_trip_and_one_that_did_not_none(
     project: Replication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -139,6 +139,8 @@ def test_a_unit_that_wrote_costs_one_more_round_trip_and_no_other(
     )
     call(read)
     assert asked == []
+    call(write)
+    assert len(asked) == 1
 
     def write_and_enqueue(request: HttpRequest) -> HttpResponse:
         response = write(request)
@@ -147,7 +149,7 @@ def test_a_unit_that_wrote_costs_one_more_round_trip_and_no_other(
         return response
 
     call(write_and_enqueue)
-    assert len(asked) == 1
+    assert len(asked) == 1 + 2  # For what it enqueued, and at its end.
 
 
 def test_a_client_that_only_read_has_no_cookie(project: Replication) -> None:

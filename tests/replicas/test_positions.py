@@ -6,6 +6,7 @@ import itertools
 import time
 
 import pytest
+from django.db import connections
 from django.test import override_settings
 
 from django_connmgr import current_token, marks_write, pools, require_token, unit_of_work
@@ -131,3 +132,21 @@ def test_of_several_tokens_the_furthest_counts(project: Replication) -> None:
     with unit_of_work():
         require_token(tokens[2])
         assert set(positions) == {required_of("default")}
+
+
+def test_an_address_of_several_servers_is_asked_on_each_connection(
+    project: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host in connections.settings[REPLICA]["OPTIONS"]["hosts"]:
+        host["ENDPOINT"] = True
+    with unit_of_work():
+        Customer.objects.create(name="Ada")
+        token = current_token()
+    project.await_replayed()
+    asked: list[object] = []
+    driver = type(pools["default"].driver)  # type: ignore[attr-defined]
+    ask = driver.report_of
+    monkeypatch.setattr(driver, "report_of", lambda self, raw: asked.append(raw) or ask(self, raw))
+    for number in range(1, 5):
+        assert is_read_from_a_replica(project, token)
+        assert len(asked) == number

@@ -35,7 +35,7 @@ MAY_ENTER: dict[str, set[str]] = {
         *("signals", "units"),
     },
     "routers": {"app_settings", "clusters", "consistency"},
-    "replicas": {"_pool", "clusters", "consistency"},
+    "replicas": {"_pool", "app_settings", "clusters", "consistency"},
     "api": {"block", "units", "_pool"},
     "middleware": {"app_settings", "clusters", "consistency", "units"},
     "integrations": {"app_settings", "consistency", "units"},

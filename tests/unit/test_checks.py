@@ -261,8 +261,24 @@ def test_a_sound_replica_passes(replica: dict[str, Any]) -> None:
             {"hosts": []},
             (
                 "connmgr.E006",
-                "DATABASES['copies']: OPTIONS['hosts'] is [].",
+                "DATABASES['copies']: OPTIONS['hosts'] is no list of servers.",
                 "It takes a list with one dict or more, such as {'HOST': '10.0.0.2'}.",
+            ),
+        ),
+        (
+            {"hosts": {"HOST": "10.0.0.2", "PASSWORD": "s3cret"}},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: OPTIONS['hosts'] is no list of servers.",
+                "It takes a list with one dict or more, such as {'HOST': '10.0.0.2'}.",
+            ),
+        ),
+        (
+            {"hosts": [{"HOST": "a", "ENDPOINT": "yes"}]},
+            (
+                "connmgr.E006",
+                "DATABASES['copies']: 'ENDPOINT' is 'yes'.",
+                "It takes True or False.",
             ),
         ),
         (

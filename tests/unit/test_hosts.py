@@ -71,7 +71,7 @@ def test_the_one_with_fewer_leases_for_its_weight_is_chosen(
 def test_one_that_failed_rests_longer_each_time(
     hosts: Hosts, first: Host, clock: ManualClock
 ) -> None:
-    for rest in (1, 2, 4, 8, 16, LONGEST_REST, LONGEST_REST):
+    for rest in (1, 2, 4, 8, 16, *[LONGEST_REST] * 2000):
         hosts.note_failure(first)
         clock.advance(rest - 0.01)
         assert shares(hosts, "round_robin", 4) == {"second": 4}
@@ -143,7 +143,7 @@ def report(hosts: Hosts, host: Host, lag: Lag = FINE, *, is_standby: bool = True
 
 @pytest.fixture
 def probed(hosts: Hosts) -> Hosts:
-    hosts.is_probed = True
+    hosts.note_probing(1000)
     return hosts
 
 
@@ -270,3 +270,11 @@ def test_one_that_drains_stays_so_whatever_probes_tell(probed: Hosts, first: Hos
 def test_in_a_forked_child_nothing_is_probed_until_it_is_watched(probed: Hosts) -> None:
     probed.after_fork()
     assert not probed.is_probed
+
+
+def test_what_one_server_behind_an_address_said_is_not_true_of_another() -> None:
+    replayed = Position(1, 100)
+    assert Host("one", replayed=replayed).has_replayed(replayed)
+    endpoint = Host("several", is_endpoint=True, replayed=replayed)
+    assert not endpoint.has_replayed(replayed)
+    assert endpoint.has_replayed(None)

@@ -13,7 +13,7 @@ from django_connmgr._pool.hosts import Hosts
 from django_connmgr._pool.position import Position
 from django_connmgr.backends import monitor as module
 from django_connmgr.backends.monitor import LONGEST_ANSWER, Monitor
-from django_connmgr.backends.probe import POLLIN, ProbeRefused
+from django_connmgr.backends.probe import POLLIN, ProbeRefused, ServerFull
 from django_connmgr.signals import primary_changed
 from django_connmgr.testing import ManualClock
 
@@ -66,9 +66,14 @@ class FakeRole:
             None: [FakeProbe(primary(5))],
         }
         self.told: list[tuple[str, str]] = []
+        self.made = 0
 
-    def probes_of(self, host: Host | None) -> list[Any]:
-        return list(self.probes[host])
+    def addresses_of(self, host: Host | None) -> list[Any]:
+        return [{"HOST": number} for number in range(len(self.probes[host]))]
+
+    def make_probe(self, host: Host | None, settings: dict[str, Any]) -> Any:
+        self.made += 1
+        return self.probes[host][settings["HOST"]]
 
     def tell(self, change: Any, reason: str) -> None:
         if change is not None:
@@ -98,7 +103,6 @@ def monitor(role: FakeRole, clock: ManualClock, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module.time, "monotonic", clock.now)
     monitor = Monitor("default")
     monitor._roles[role.alias] = role
-    role.hosts.is_probed = True
     return monitor
 
 
@@ -233,5 +237,81 @@ def test_roles_of_settings_that_changed_are_asked_no_more(
     look(monitor, clock)
     look(monitor, clock)
     assert {(probes[0].asked, probes[0].closed) for probes in role.probes.values()} == {(1, 1)}
+    assert role.hosts.is_probed
+    clock.advance(10)
     assert not role.hosts.is_probed
     assert monitor.latest is None
+
+
+def test_a_server_that_cannot_be_asked_keeps_no_other_from_being_asked(
+    monitor: Monitor, role: FakeRole, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = role.make_probe
+
+    def make_probe(host: Host | None, settings: dict[str, Any]) -> Any:
+        if host is role.first:
+            raise ValueError("wrong settings")
+        return make(host, settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(role, "make_probe", make_probe)
+        look(monitor, clock)
+    assert role.told == [("first", "down")]
+    assert role.second.replayed == Position(1, 5)
+    role.first.retry_at = 0.0
+    for _ in range(3):
+        look(monitor, clock)
+    assert role.first.state is HostState.UP
+
+
+def test_a_full_server_says_nothing_of_its_own_state(
+    monitor: Monitor, role: FakeRole, clock: ManualClock
+) -> None:
+    role.probes[role.first][0].says = ServerFull("too many clients already")
+    for _ in range(3):
+        look(monitor, clock)
+    assert (role.first.state, role.told) == (HostState.UP, [])
+
+
+def test_a_probe_is_made_anew_for_each_connection(
+    monitor: Monitor, role: FakeRole, clock: ManualClock
+) -> None:
+    """So that a password that has changed is used."""
+    look(monitor, clock)
+    look(monitor, clock)
+    assert role.made == 3
+    role.probes[role.first][0].says = OSError("it is gone")
+    look(monitor, clock)
+    assert role.made > 3
+
+
+def test_the_primary_is_asked_where_the_settings_lead_to_by_now(
+    monitor: Monitor, role: FakeRole, clock: ManualClock
+) -> None:
+    look(monitor, clock)
+    role.probes[None].append(FakeProbe(primary(9, 2)))  # Another address.
+    role.probes[None][0].says = ConnectionRefusedError("it is gone")
+    monitor.maintain()
+    monitor.maintain()
+    assert monitor.latest == Position(2, 9)
+
+
+def test_what_was_seen_long_ago_is_not_known(
+    monitor: Monitor, role: FakeRole, clock: ManualClock
+) -> None:
+    look(monitor, clock)
+    assert monitor.latest == Position(1, 5)
+    clock.advance(60)
+    assert monitor.latest is None
+    assert not role.hosts.is_probed
+
+
+def test_a_role_of_settings_that_have_changed_is_not_looked_after(
+    monitor: Monitor, role: FakeRole, clock: ManualClock
+) -> None:
+    old = FakeRole(clock)
+    old.is_current = False
+    monitor.watch(old)
+    assert monitor._roles == {role.alias: role}
+    for probes in old.probes.values():
+        probes[0].dispose()

@@ -299,3 +299,76 @@ def test_stop_on_the_thread_itself_does_not_wait_for_it(reaper: Reaper) -> None:
     thread = reaper._thread
     assert patient.passes.acquire(timeout=PATIENCE)
     await_end(thread)
+
+
+class Silent(Patient):
+    """It does not tell what it needs, once it is looked after."""
+
+    is_silent = False
+
+    @property
+    def reap_interval(self) -> float:
+        if self.is_silent:
+            raise RuntimeError("wrong settings")
+        return self._interval
+
+    @reap_interval.setter
+    def reap_interval(self, value: float) -> None:
+        self._interval = value
+
+
+def test_one_that_raises_when_it_is_asked_does_not_end_the_thread(
+    reaper: Reaper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent, other = Silent(0.001), Patient(0.001)
+    reaper.watch(silent)
+    reaper.watch(other)
+    silent.is_silent = True
+    for _ in range(3):
+        assert other.passes.acquire(timeout=PATIENCE)
+    reaper.nudge()
+    assert other.passes.acquire(timeout=PATIENCE)
+    assert "does not tell what it needs" in caplog.text
+    reaper.unwatch(silent)
+    reaper.unwatch(other)
+
+
+def test_what_is_asked_may_have_others_looked_after(reaper: Reaper) -> None:
+    """As a finaliser does that strikes meanwhile."""
+    other = Patient()
+
+    class Watching(Patient):
+        def has_lost(self) -> bool:
+            reaper.watch(other)
+            return False
+
+    watching = Watching()
+    reaper.watch(watching)
+    for _ in range(3):
+        reaper.nudge()
+    reaper.hurry(other, 0.0)
+    reaper.hurry(watching, 0.0)
+    assert watching.passes.acquire(timeout=PATIENCE)
+    reaper.hurry(other, 0.0)
+    assert other.passes.acquire(timeout=PATIENCE)
+    reaper.unwatch(watching)
+    reaper.unwatch(other)
+
+
+def test_a_thread_that_has_died_is_started_again(
+    reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Patient(0.001)
+    reaper.watch(pool)
+    assert pool.passes.acquire(timeout=PATIENCE)
+    with monkeypatch.context() as patch:
+        patch.setattr(reaper, "_pass", lambda: None)
+        thread = reaper._thread
+        assert thread is not None
+        reaper.nudge()
+        thread.join(PATIENCE)
+    while pool.passes.acquire(blocking=False):
+        pass
+    reaper.watch(pool)
+    assert pool.passes.acquire(timeout=PATIENCE)
+    reaper.unwatch(pool)

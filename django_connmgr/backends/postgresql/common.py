@@ -28,6 +28,11 @@ _STATES = {
 }
 
 
+def says_full(message: str) -> bool:
+    """Whether a refused connection was refused because there are too many."""
+    return any(words in message for words in _REFUSALS)
+
+
 class PostgreSQLDriver(PhysicalDriver):
     def watch_raw(self, raw: Any) -> Callable[[], object]:
         return sockets.watch(raw.fileno())
@@ -82,8 +87,7 @@ class PostgreSQLDriver(PhysicalDriver):
         sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
         if sqlstate is not None:
             return bool(sqlstate == "53300")  # too_many_connections
-        message = str(error)
-        return any(words in message for words in _REFUSALS)
+        return says_full(str(error))
 
     def report_of(self, raw: Any) -> Report | None:
         was_idle = self.state_of(raw) is ConnectionState.IDLE

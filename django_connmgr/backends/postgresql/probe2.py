@@ -6,7 +6,8 @@ import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_WRITE
 
 from ..._pool.host import Report
-from ..probe import POLLIN, POLLOUT, ProbeRefused
+from ..probe import POLLIN, POLLOUT, ProbeRefused, ServerFull
+from .common import says_full
 from .positions import QUERY, as_report
 
 
@@ -32,6 +33,8 @@ class Probe2:
         except psycopg2.Error as error:
             if error.pgcode is not None and not self._connection.closed:
                 raise ProbeRefused(str(error).strip()) from None
+            if says_full(str(error)):
+                raise ServerFull(str(error).strip()) from None
             raise
         self.events = POLLOUT if status == POLL_WRITE else POLLIN
         if status != POLL_OK:

@@ -7,7 +7,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import ConnStatus, ExecStatus, PGconn, PollingStatus
 
 from ..._pool.host import Report
-from ..probe import POLLIN, POLLOUT, ProbeRefused
+from ..probe import POLLIN, POLLOUT, ProbeRefused, ServerFull
+from .common import says_full
 from .positions import QUERY, as_report
 
 #: What Django hands to psycopg, and psycopg does not hand to libpq.
@@ -29,7 +30,7 @@ class Probe3:
         if self._connection is None:
             self._connection = PGconn.connect_start(self._address)
             if self._connection.status == ConnStatus.BAD:
-                raise psycopg.OperationalError(_message_of(self._connection))
+                raise _failure_of(self._connection)
             self.events = POLLOUT
         else:
             self._ask()
@@ -39,7 +40,7 @@ class Probe3:
         if not self._is_open:
             status = connection.connect_poll()
             if status == PollingStatus.FAILED:
-                raise psycopg.OperationalError(_message_of(connection))
+                raise _failure_of(connection)
             self.events = POLLOUT if status == PollingStatus.WRITING else POLLIN
             if status == PollingStatus.OK:
                 self._is_open, connection.nonblocking = True, 1
@@ -79,5 +80,6 @@ def _text_of(result: Any, column: int) -> str | None:
     return None if value is None else value.decode()
 
 
-def _message_of(connection: Any) -> str:
-    return str(connection.error_message.decode("utf-8", "replace")).strip()
+def _failure_of(connection: Any) -> Exception:
+    message = str(connection.error_message.decode("utf-8", "replace")).strip()
+    return ServerFull(message) if says_full(message) else psycopg.OperationalError(message)
