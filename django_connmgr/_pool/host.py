@@ -66,6 +66,8 @@ class Host:
     failures: int = 0
     #: How far it is known to have replayed. It may be further.
     replayed: Position | None = None
+    #: The clock's time when it was asked for that.
+    asked_at: float = float("-inf")
     lag: Lag | None = None
     #: Not read from, for its lag.
     is_lagging: bool = False
@@ -97,11 +99,15 @@ class Host:
             return "lagging" if self.is_lagging else ""
         return self.state.value
 
-    def has_replayed(self, required: Position | None) -> bool:
-        """Whether it is known to show what was written up to a position."""
+    def has_replayed(self, required: Position | None, since: float = float("-inf")) -> bool:
+        """Whether it is known to show what was written up to a position.
+
+        ``since`` is when the connection was opened that is to show it. What was found out before
+        does not count: a server that crashed in between may have come back further behind.
+        """
         if required is None:
             return True
-        if self.replayed is None or self.is_endpoint:
+        if self.replayed is None or self.is_endpoint or self.asked_at < since:
             return False
         return self.replayed.has_reached(required)
 

@@ -168,11 +168,12 @@ class Hosts:
             return self._go_down_locked(host)
 
     def note_report(
-        self, host: Host, report: Report, lag: Lag | None, bounds: Bounds
+        self, host: Host, report: Report, lag: Lag | None, bounds: Bounds, asked_at: float
     ) -> Change | None:
-        """The host answered a probe."""
+        """The host answered a probe that was sent at ``asked_at``."""
         with self._lock:
-            host.replayed, host.lag = report.position, lag
+            host.lag = lag
+            self._note_position_locked(host, report.position, asked_at)
             self._note_lag_locked(host, bounds)
             if not report.is_standby:
                 return self._note_promotion_locked(host)
@@ -187,10 +188,14 @@ class Hosts:
                 return self._come_back_locked(host)
             return self._change_locked(host, UP) if host.state is SUSPECT else None
 
-    def note_position(self, host: Host, position: Position | None) -> None:
-        """A unit of work has asked the host how far it is."""
+    def note_position(self, host: Host, position: Position | None, asked_at: float) -> None:
+        """A unit of work has asked the host, at ``asked_at``, how far it is."""
         with self._lock:
-            host.replayed = position
+            self._note_position_locked(host, position, asked_at)
+
+    def _note_position_locked(self, host: Host, position: Position | None, asked_at: float) -> None:
+        if asked_at >= host.asked_at:  # Not an answer that was overtaken by one from after it.
+            host.replayed, host.asked_at = position, asked_at
 
     def note_promotion(self, host: Host) -> Change | None:
         """The host takes writes: it leaves the reading set at once."""

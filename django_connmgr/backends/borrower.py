@@ -181,7 +181,7 @@ class Borrower:
             if physical.adoption is not self._adoption:
                 self._adopt(physical)
             if self._is_special:
-                self._finish(scope)
+                self._finish(scope, physical)
         except BaseException as error:
             left = self._turn_to_another_host(error, timeout)
             if left is not None:
@@ -264,12 +264,12 @@ class Borrower:
             self._find_out_if_special()
         return True
 
-    def _finish(self, scope: Scope | None) -> None:
+    def _finish(self, scope: Scope | None, physical: Physical) -> None:
         """What comes after a special lease. Raises ``Unfit`` if another server should be read."""
         wrapper = self._wrapper
         if wrapper.reader is not None:
             try:
-                wrapper.reader.check(self.pool.driver, wrapper.connection)  # type: ignore[union-attr]
+                wrapper.reader.check(self.pool.driver, physical)  # type: ignore[union-attr]
             except BaseException:
                 holds = self.holds  # The next lease is for the same.
                 self._drop()

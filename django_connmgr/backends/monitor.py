@@ -232,11 +232,11 @@ class Monitor:
             self._take_in(target, report)
 
     def _take_in(self, target: Target, report: Report) -> None:
-        target.asked_at, target.is_new = None, False
+        asked_at, target.asked_at, target.is_new = target.asked_at, None, False
         if target.host is None:
             self._note_primary(target, report)
         else:
-            self._note_replica(target, target.host, report)
+            self._note_replica(target, target.host, report, asked_at or 0.0)
 
     def _fail(self, target: Target, error: Exception, *, is_silent: bool = False) -> None:
         was_new, host = target.is_new, target.host
@@ -282,13 +282,13 @@ class Monitor:
             if pool.name in names:
                 pool.recycle()
 
-    def _note_replica(self, target: Target, host: Host, report: Report) -> None:
+    def _note_replica(self, target: Target, host: Host, report: Report, asked_at: float) -> None:
         settings = app_settings()
         lag = None
         if report.position is not None:
             lag = self._samples.lag_of(report.position, time.monotonic())
         bounds = Bounds(settings.MAX_LAG_SECONDS, settings.MAX_LAG_BYTES)
-        change = target.role.hosts.note_report(host, report, lag, bounds)
+        change = target.role.hosts.note_report(host, report, lag, bounds, asked_at)
         target.role.tell(change, "it takes writes" if not report.is_standby else "it answers")
 
 

@@ -1,7 +1,8 @@
 """A physical connection, with what the pool must remember beside it."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -22,3 +23,5 @@ class Physical:
     is_customised: bool = False
     #: Made anew whenever a wrapper takes on what is true of the connection.
     adoption: object = None
+    #: By ``time.monotonic()``.
+    opened_at: float = field(default_factory=time.monotonic)

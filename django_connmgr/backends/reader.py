@@ -10,6 +10,7 @@ from ..app_settings import app_settings
 from ..consistency.modes import get_mode
 from ..consistency.tokens import required_of
 from .attempt import Attempt
+from .physical import Physical
 from .role import ReadingRole, lags_too_much
 
 logger = logging.getLogger("django_connmgr.replicas")
@@ -32,6 +33,8 @@ class Reader:
         #: Whether what is leased from it was found fit, and how far it was required to be.
         self._is_fit = False
         self._required: Position | None = None
+        #: When the connection was opened that was leased last.
+        self._opened_at = 0.0
         self._attempt = Attempt()
 
     def choose(self) -> dict[str, Any]:
@@ -42,19 +45,20 @@ class Reader:
         self.host, settings = self.role.choose(self._attempt)
         return settings
 
-    def check(self, driver: Any, raw: Any) -> None:
+    def check(self, driver: Any, physical: Physical) -> None:
         """Raise ``Unfit`` if the server, just leased from, takes writes, or lacks one to be seen.
 
         No round trip if it is known to have replayed that. If not, it is asked once; and if all
         servers lack it, the one that is furthest is asked again and again, for ``WAIT`` seconds.
         """
         host, required = self.host, required_of(self.role.primary)
+        self._opened_at = physical.opened_at
         if host is not None:
-            if driver.is_standby(raw) is False:
+            if driver.is_standby(physical.raw) is False:
                 self.role.note_promotion(host)
                 raise Unfit
-            if not host.has_replayed(required):
-                self._await(host, driver, raw, required)
+            if not host.has_replayed(required, self._opened_at):
+                self._await(host, driver, physical.raw, required)
         self._required, self._is_fit = required, True
         if self._attempt.tried:
             self._attempt.clear()
@@ -75,13 +79,14 @@ class Reader:
 
     def _has_replayed(self, host: Host, driver: Any, raw: Any, required: Position) -> bool:
         """Ask the server: one round trip."""
+        asked_at = time.monotonic()
         try:
             report = driver.report_of(raw)
         except driver.error as error:
             logger.debug("%s does not tell how far it is: %s", host.name, error)
             return False
         position = None if report is None else report.position
-        self.role.hosts.note_position(host, position)
+        self.role.hosts.note_position(host, position, asked_at)
         return position is not None and position.has_reached(required)
 
     def must_move(self) -> bool:
@@ -92,7 +97,7 @@ class Reader:
         if not self._is_fit:
             return True  # An interruption came before it was found to be.
         required = required_of(self.role.primary)
-        if required is not None and required != self._required and not host.has_replayed(required):
+        if required != self._required and not host.has_replayed(required, self._opened_at):
             return True
         return lags_too_much(host)
 

@@ -108,14 +108,16 @@ def test_a_replica_that_catches_up_while_a_client_waits_is_read_from(project: Re
 def test_what_is_known_to_be_replayed_is_not_asked_again(project: Replication) -> None:
     cookies = cookies_of(call(write))
     project.await_replayed()
-    call(count, cookies)
+    for _ in project.replicas:
+        call(count)  # They take turns: each has a connection now.
+    opened_at = time.monotonic()
 
     def must_not_ask(*args: Any) -> None:
         raise AssertionError("It was asked again.")
 
     pool: Any = pools[REPLICA]
     until(
-        lambda: all(one.replayed is not None for one in role().hosts.all),
+        lambda: all(one.replayed and one.asked_at > opened_at for one in role().hosts.all),
         lambda: "the monitor has seen all of them",
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -293,3 +295,23 @@ def test_so_it_is_in_asynchronous_code(project: Replication) -> None:
         return response
 
     assert COOKIE in async_to_sync(main)().cookies
+
+
+@pytest.mark.parametrize("interval", [0, 30])
+def test_a_replica_that_crashed_is_not_taken_to_be_where_it_was(
+    project: Replication, interval: float
+) -> None:
+    replica, other = project.replicas
+    other.kill()
+    project.primary.psql("CHECKPOINT")
+    replica.await_replayed()
+    replica.psql("CHECKPOINT")  # It comes back with the tables.
+    with override_settings(CONNMGR={"PROBE_INTERVAL": interval}):
+        call(count)
+        cookies = cookies_of(call(write))
+        replica.await_replayed()
+        assert call(count, cookies).content.decode() == f"1 on {replica.port}"
+        replica.override("recovery_min_apply_delay", "1h")
+        replica.kill()
+        replica.start()
+        assert call(count, cookies).content.decode() == f"1 on {project.primary.port}"

@@ -138,7 +138,7 @@ FINE, LAGGING, HALF = Lag(0.0, 0), Lag(11.0, 0), Lag(5.0, 0)
 
 
 def report(hosts: Hosts, host: Host, lag: Lag = FINE, *, is_standby: bool = True) -> Change | None:
-    return hosts.note_report(host, Report(is_standby, Position(1, 5)), lag, BOUNDS)
+    return hosts.note_report(host, Report(is_standby, Position(1, 5)), lag, BOUNDS, hosts._now())
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_one_that_is_known_to_be_far_enough_is_preferred(
 ) -> None:
     required = Position(1, 100)
     assert probed.choose(required=required) is not None
-    probed.note_position(second, Position(1, 100))
+    probed.note_position(second, Position(1, 100), 1.0)
     assert {probed.choose(required=required) for _ in range(8)} == {second}
     assert probed.furthest([first, second]) is second
 
@@ -278,3 +278,22 @@ def test_what_one_server_behind_an_address_said_is_not_true_of_another() -> None
     endpoint = Host("several", is_endpoint=True, replayed=replayed)
     assert not endpoint.has_replayed(replayed)
     assert endpoint.has_replayed(None)
+
+
+def test_what_was_found_out_before_a_connection_was_opened_is_not_known_of_it(
+    probed: Hosts, first: Host
+) -> None:
+    position = Position(1, 100)
+    probed.note_position(first, position, 5.0)
+    assert first.has_replayed(position, since=5.0)
+    assert not first.has_replayed(position, since=5.1)
+
+
+def test_an_answer_that_was_overtaken_by_a_later_one_does_not_count(
+    probed: Hosts, first: Host
+) -> None:
+    probed.note_position(first, Position(1, 100), 5.0)
+    probed.note_position(first, Position(1, 90), 4.0)
+    assert first.replayed == Position(1, 100)
+    probed.note_position(first, Position(1, 80), 6.0)
+    assert first.replayed == Position(1, 80)
