@@ -42,7 +42,12 @@ def healthy(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def tables(replication: Replication, django_db_blocker: Any) -> None:
     """The tables of the shop, on the primary and so on its standbys."""
-    with django_db_blocker.unblock(), databases(replication):
+    with django_db_blocker.unblock():
+        make_tables(replication)
+
+
+def make_tables(replication: Replication) -> None:
+    with databases(replication):
         with connections["default"].schema_editor() as editor:
             for model in (Customer, Order):
                 editor.create_model(model)
