@@ -30,3 +30,26 @@ def default_database(env: environ.Env, *, fallback: str) -> dict[str, Any]:
     if pool:
         config.setdefault("OPTIONS", {})["pool"] = pool
     return config
+
+
+def with_replicas(default: dict[str, Any], servers: list[str]) -> dict[str, dict[str, Any]]:
+    """The primary, which is any of several servers, and the others to read from.
+
+    ``servers`` are like ``"name=host:port"``. Which of them is the primary may change.
+    """
+    named = [server.partition("=")[::2] for server in servers]
+    addresses = [(name, *address.rpartition(":")[::2]) for name, address in named]
+    hosts = [{"LABEL": name, "HOST": host, "PORT": port} for name, host, port in addresses]
+    options = {**default.get("OPTIONS", {}), "target_session_attrs": "read-write"}
+    replica = {
+        "ENGINE": default["ENGINE"],
+        "OPTIONS": {"replica_of": "default", "hosts": hosts},
+        "TEST": {"MIRROR": "default"},
+    }
+    primary = {
+        **default,
+        "HOST": ",".join(host for _, host, _ in addresses),
+        "PORT": ",".join(port for _, _, port in addresses),
+        "OPTIONS": options,
+    }
+    return {"default": primary, "replica": replica}

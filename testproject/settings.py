@@ -2,6 +2,7 @@
 
 ``DATABASE_URL``    where the database is; without it a SQLite file is used
 ``DATABASE_POOL``   pool options, such as ``max_size=10,timeout=2.5``
+``DATABASE_SERVERS`` a primary and its replicas, such as ``a=10.0.0.1:5432,b=10.0.0.2:5432``
 ``DATABASE_ENGINE`` another engine for the same database, to compare it with
 ``PAYMENT_SECONDS`` how long the payment provider takes to answer
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import environ
 
-from .databases import default_database
+from .databases import default_database, with_replicas
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -30,6 +31,12 @@ INSTALLED_APPS = ["django_connmgr", "testproject.shop"]
 MIDDLEWARE = ["testproject.shop.middleware.DatabaseErrorMiddleware"]
 
 DATABASES = {"default": default_database(env, fallback=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+
+servers = env.list("DATABASE_SERVERS", default=[])
+if servers:
+    DATABASES = with_replicas(DATABASES["default"], servers)
+    DATABASE_ROUTERS = ["django_connmgr.routers.ReplicaRouter"]
+    MIDDLEWARE = ["django_connmgr.middleware.UnitOfWorkMiddleware", *MIDDLEWARE]
 
 PAYMENT_SECONDS = env.float("PAYMENT_SECONDS", default=0.05)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from http.cookies import SimpleCookie
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -24,6 +25,7 @@ class Client:
 
     def __init__(self, host: str, port: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+        self._cookies: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -39,9 +41,15 @@ class Client:
     def list_orders(self) -> None:
         self._fetch("GET", "/orders/")
 
-    def order_again(self) -> None:
+    def order_again(self) -> dict[str, Any]:
+        """The new order."""
         same = {"customer": self.order["customer"]["id"], "amount": self.order["amount"]}
-        self._fetch("POST", "/orders/", urlencode(same))
+        created: dict[str, Any] = json.loads(self._fetch("POST", "/orders/", urlencode(same)))
+        return created
+
+    def see_order(self, pk: int) -> dict[str, Any]:
+        seen: dict[str, Any] = json.loads(self._fetch("GET", f"/orders/{pk}/"))
+        return seen
 
     def pay(self) -> None:
         self._fetch("POST", f"/orders/{self.order['id']}/pay/")
@@ -68,6 +76,7 @@ class Client:
 
     def _fetch(self, method: str, path: str, body: str | None = None) -> bytes:
         headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+        headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         try:
             self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
@@ -75,6 +84,9 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()  # The next request opens it again.
             raise RequestError(f"{type(error).__name__}: {error}") from error
+        for cookie in response.headers.get_all("Set-Cookie", []):
+            morsels = SimpleCookie(cookie).values()
+            self._cookies.update({morsel.key: morsel.value for morsel in morsels})
         if response.status >= 400:
             raise RequestError(_reason(response.status, content))
         return content

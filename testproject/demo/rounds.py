@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
 
 from django.core.management.base import OutputWrapper
 
-from ..settings import BASE_DIR
 from .client import RequestError
 from .connections import ConnectionCounter
 from .database import Database, DemoError, open_database
 from .engine import Engine
 from .faults import FaultInjector
+from .processes import manage
 from .progress import Progress
 from .result import Result, summarize
 from .server import Server
@@ -33,7 +30,7 @@ def run_demo(stdout: OutputWrapper, *, clients: int, requests: int) -> list[str]
     """
     with open_database() as database:
         database.connect("shop-demo").close()  # Fails here if the server cannot be reached.
-        _manage(Engine.POOLED.environment(database.url), "migrate", "--verbosity=0")
+        manage(Engine.POOLED.environment(database.url), "migrate", "--verbosity=0")
         pooled = run_round(Engine.POOLED, database, stdout, clients=clients, requests=requests)
         stock = run_round(Engine.STOCK, database, stdout, clients=clients, requests=requests)
     stdout.write("\n" + render(pooled, stock))
@@ -47,7 +44,7 @@ def run_round(
     name = engine.application_name
     environment = engine.environment(database.url)
     with database.connect("shop-demo") as connection:
-        _manage(environment, "fill_shop", f"--orders={max(100, requests // 4 + 1)}")
+        manage(environment, "fill_shop", f"--orders={max(100, requests // 4 + 1)}")
         injector = FaultInjector(connection, name)
         progress = Progress(stdout, engine.value, requests)
         with ConnectionCounter(database, name) as counter, Server(environment) as server:
@@ -66,17 +63,3 @@ def run_round(
     result = summarize(traffic.outcomes, injector, peak=counter.peak, pool=pool)
     progress.finish(result.seconds)
     return result
-
-
-def _manage(environment: Mapping[str, str], *arguments: str) -> None:
-    """Run ``manage.py`` in the environment of the serving process."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=BASE_DIR,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise DemoError(f"'manage.py {arguments[0]}' failed:\n{done.stderr.strip()}")

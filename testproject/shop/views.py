@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.models import Count, Q, Sum
 from django.http import Http404, HttpRequest, JsonResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from django_connmgr import with_connection
@@ -45,6 +46,18 @@ def _create_order(request: HttpRequest) -> JsonResponse:
     if not form.is_valid():
         return JsonResponse({"errors": form.errors}, status=400)
     return JsonResponse(_as_dict(Order.objects.create(**form.cleaned_data)), status=201)
+
+
+@require_safe
+def order(request: HttpRequest, pk: int) -> JsonResponse:  # noqa: ARG001
+    """One order, and the port of the server that it was read from."""
+    found = get_object_or_404(Order.objects.select_related("customer"), pk=pk)
+    port = None
+    if connections[str(found._state.db)].vendor == "postgresql":
+        with connections[str(found._state.db)].cursor() as cursor:
+            cursor.execute("SELECT inet_server_port()")
+            (port,) = cursor.fetchone()
+    return JsonResponse({**_as_dict(found), "read_from": port})
 
 
 @require_POST

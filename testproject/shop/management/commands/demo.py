@@ -9,7 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ....demo.database import DemoError
+from ....demo.failover import run_failover
 from ....demo.rounds import run_demo
+from ....demo.summary import broken_by, render_story
+
+#: Clients at once with replicas: each sends requests without a pause.
+MOST_VISITORS = 8
 
 
 class Interrupted(BaseException):
@@ -27,13 +32,17 @@ class Command(BaseCommand):
         parser.add_argument("--clients", type=int, default=64, help="Clients at once.")
         parser.add_argument("--requests", type=int, default=1000, help="Requests in each round.")
 
+        parser.add_argument(
+            "--replicas",
+            action="store_true",
+            help="On a primary and two standbys, which are broken one after the other.",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         try:
-            broken = run_demo(
-                self.stdout, clients=options["clients"], requests=max(1, options["requests"])
-            )
+            broken = self._run(options)
         except DemoError as error:
             raise CommandError(str(error)) from error
         except Interrupted:
@@ -41,6 +50,15 @@ class Command(BaseCommand):
         if broken:
             raise CommandError("The pool failed:\n" + "\n".join(f"  {line}" for line in broken))
         self.stdout.write(self.style.SUCCESS("The pool kept its promises."))
+
+    def _run(self, options: dict[str, Any]) -> list[str]:
+        """Show the one or the other; returns what went wrong."""
+        clients = options["clients"]
+        if not options["replicas"]:
+            return run_demo(self.stdout, clients=clients, requests=max(1, options["requests"]))
+        story = run_failover(self.stdout, clients=min(clients, MOST_VISITORS))
+        self.stdout.write("\n" + render_story(story))
+        return broken_by(story)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler
