@@ -1,9 +1,9 @@
 """The Django application. All that it does at start-up is in ``ready()``."""
 
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 
-from . import checks, integrations
+from . import checks, integrations, replica_checks
 from .units import commands, requests
 
 
@@ -12,8 +12,10 @@ class ConnMgrConfig(AppConfig):
     verbose_name = "Connection manager"
 
     def ready(self) -> None:
-        for check in checks.IN_APP:
+        for check in (*checks.IN_APP, *replica_checks.IN_APP):
             register(check, "connmgr")
+        for check in replica_checks.WITH_DATABASE:
+            register(check, Tags.database)
         requests.connect_receivers()
         requests.wrap_handlers()
         commands.wrap_commands()

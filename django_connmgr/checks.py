@@ -9,9 +9,8 @@ from django.conf import settings as project
 from django.core import checks
 from django.db import connections
 
-from . import app_settings, clusters
+from . import app_settings
 from .backends.wrapper import PooledWrapper
-from .clusters import find_clusters
 from .conf import PoolOptions, Problem, parse_pool_options
 
 #: The checks of options, by the kind of problem that they find.
@@ -78,41 +77,11 @@ def check_app_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG
     return [checks.Error(text, hint=hint, id="connmgr.E005") for text, hint in problems]
 
 
-def check_replicas(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """E006 wrong settings of a replica, E007 ``ATOMIC_REQUESTS``, W004 no mirror in tests."""
-    messages: list[checks.CheckMessage] = []
-    for alias in (alias for aliases in find_clusters().values() for alias in aliases):
-        here, own = f"DATABASES[{alias!r}]", connections.settings[alias]
-        messages.extend(
-            checks.Error(f"{here}: {text}", hint=hint, id="connmgr.E006")
-            for text, hint in clusters.find_problems(alias)
-        )
-        if own["ATOMIC_REQUESTS"]:
-            messages.append(
-                checks.Error(
-                    f"{here}['ATOMIC_REQUESTS'] opens a transaction on a replica in each request.",
-                    hint="Set it for the primary only.",
-                    id="connmgr.E007",
-                )
-            )
-        primary = own["OPTIONS"]["replica_of"]
-        if own["TEST"]["MIRROR"] != primary:
-            messages.append(
-                checks.Warning(
-                    f"{here}['TEST'] has no MIRROR, so tests make a second test database.",
-                    hint=f"Set it to {{'MIRROR': {primary!r}}}.",
-                    id="connmgr.W004",
-                )
-            )
-    return messages
-
-
 IN_APP = (
     check_pool_options,
     check_max_age,
     check_server_threads,
     check_app_settings,
-    check_replicas,
 )
 
 

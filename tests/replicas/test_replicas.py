@@ -11,7 +11,10 @@ from django.test import override_settings
 
 from django_connmgr import NoReplica, consistency, replicas, unit_of_work
 from django_connmgr._pool.position import Position
+from django_connmgr.registry import registry
+from django_connmgr.replica_checks import check_servers
 from django_connmgr.routers import explain_route
+from testproject.cluster import DATABASE
 from testproject.replication import Replication
 from testproject.shop.models import Customer, Order
 
@@ -100,3 +103,38 @@ def test_a_mirror_reads_from_the_primary_and_asks_no_replica(project: Replicatio
     wrapper.creation.set_as_test_mirror(connections["default"].settings_dict)
     with unit_of_work():
         assert port_here() == project.primary.port
+
+
+def found_on_servers() -> list[tuple[str, str]]:
+    messages = check_servers(databases=["default", REPLICA])
+    return [(str(message.id), message.msg.partition("server ")[2]) for message in messages]
+
+
+def test_a_check_asks_the_servers_if_a_database_is_named(project: Replication) -> None:
+    first, second = project.replicas
+    assert check_servers() == []
+    assert found_on_servers() == [
+        ("connmgr.W007", f"{replica.name} has a user that may write, should it be promoted.")
+        for replica in project.replicas
+    ]
+    second.kill()
+    with project.primary.connect(DATABASE) as connection:
+        connection.execute("CREATE ROLE reader LOGIN PASSWORD 'secret'")
+    first.await_replayed()
+    role = connections[REPLICA].reader.role  # type: ignore[attr-defined]
+    for settings in role.settings.values():
+        settings.update(USER="reader", PASSWORD="secret")
+    try:
+        assert found_on_servers() == [
+            ("connmgr.W008", "replica2 cannot be reached: OperationalError.")
+        ]
+    finally:
+        registry.close(REPLICA)
+        with project.primary.connect(DATABASE) as connection:
+            connection.execute("DROP ROLE reader")
+
+
+def test_a_check_finds_a_server_that_takes_writes(project: Replication) -> None:
+    first, _ = project.replicas
+    project.promote(first)
+    assert ("connmgr.W006", "replica1 takes writes.") in found_on_servers()

@@ -12,9 +12,10 @@ import pytest
 from django.core import checks as django_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.test import override_settings
 
-from django_connmgr import checks
+from django_connmgr import checks, replica_checks
 from django_connmgr.app_settings import app_settings
 from django_connmgr.backends import presence
 
@@ -165,7 +166,9 @@ def test_fewer_threads_than_connections_are_fine(
 
 
 def test_each_id_stands_for_one_thing_and_is_documented() -> None:
-    source = Path(checks.__file__).read_text() + Path(presence.__file__).read_text()
+    source = "".join(
+        Path(str(module.__file__)).read_text() for module in (checks, presence, replica_checks)
+    )
     ids = re.findall(r'"(connmgr\.[EW]\d{3})"', source)
     assert sorted(set(ids)) == sorted(ids)
     documented = re.findall(r"^### (connmgr\.[EW]\d{3})$", documentation(), re.MULTILINE)
@@ -362,3 +365,48 @@ def test_wrong_settings_of_the_project_are_errors(
         assert run() == [expected]
         with pytest.raises(ImproperlyConfigured, match=re.escape(expected[1])):
             app_settings()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"isolation_level": IsolationLevel.SERIALIZABLE},
+        {"options": "-c default_transaction_isolation=serializable"},
+    ],
+)
+def test_serializable_transactions_on_a_replica_are_an_error(
+    replica: dict[str, Any], options: dict[str, Any]
+) -> None:
+    replica["OPTIONS"].update(options)
+    assert [message[0] for message in run()] == ["connmgr.E008"]
+
+
+def test_they_are_also_if_the_primary_asks_for_them(
+    replica: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = connections.settings["default"]["OPTIONS"]
+    monkeypatch.setitem(options, "isolation_level", IsolationLevel.SERIALIZABLE)
+    assert [message[0] for message in run()] == ["connmgr.E008"]
+    replica["OPTIONS"]["isolation_level"] = IsolationLevel.REPEATABLE_READ
+    assert run() == []
+
+
+OURS = "django_connmgr.middleware.UnitOfWorkMiddleware"
+COMMON = "django.middleware.common.CommonMiddleware"
+
+
+@pytest.mark.parametrize(
+    ("middleware", "expected"),
+    [
+        ([OURS, COMMON], []),
+        ([COMMON], []),
+        ([COMMON, "no.such.Middleware"], []),
+        (["no.such.Middleware", OURS], ["connmgr.W005"]),
+        ([COMMON, OURS], ["connmgr.W005"]),
+    ],
+)
+def test_the_middleware_belongs_before_all_others(
+    middleware: list[str], expected: list[str]
+) -> None:
+    with override_settings(MIDDLEWARE=middleware):
+        assert [message[0] for message in run()] == expected
