@@ -8,6 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, NotSupportedError, OperationalError, con
 from django.db.transaction import TransactionManagementError
 
 from ._pool.host import Host
+from ._pool.hosts import Hosts
 from ._pool.position import NOWHERE
 from .app_settings import app_settings
 from .clusters import find_clusters
@@ -118,6 +119,10 @@ class Replicas:
     def enable(self, name: str) -> None:
         """Undo ``drain()``, and forget what failed. Raises ``KeyError`` for an unknown name."""
         self._role_of(name).hosts.enable(name)
+
+    def find_hosts(self) -> list[tuple[Hosts, Host]]:
+        """The hosts themselves, and what chooses among them: for tests."""
+        return [(role.hosts, host) for role in self._roles() for host in role.hosts.all]
 
     def _hosts(self) -> list[tuple[str, Host]]:
         return [(role.alias, host) for role in self._roles() for host in role.hosts.all]

@@ -73,6 +73,8 @@ class Host:
     is_lagging: bool = False
     #: The clock's time from which on it may be tried again.
     retry_at: float = 0.0
+    #: What is noted of it changes nothing: a test says how it is.
+    is_fixed: bool = field(default=False, repr=False)
     #: One unit of work is finding out whether it is back.
     is_tried: bool = field(default=False, repr=False)
     #: Good probes in a row: since it was down, and since it lagged.

@@ -2,7 +2,9 @@
 
 import random
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from .host import (
     DOWN,
@@ -142,7 +144,7 @@ class Hosts:
         """The host could not be reached by a unit of work: it is down at once."""
         with self._lock:
             was_up = host.state is not DOWN
-            if host.state in {DRAINING, PROMOTED}:
+            if host.is_fixed or host.state in {DRAINING, PROMOTED}:
                 return None
             if was_up or host.is_tried:  # Not once for each thread that it failed at the same time.
                 return self._go_down_locked(host)
@@ -152,7 +154,7 @@ class Hosts:
         """The host answered a unit of work."""
         with self._lock:
             host.is_tried = False
-            if host.state is not DOWN:
+            if host.is_fixed or host.state is not DOWN:
                 return None
             if self.is_probed:
                 return None  # By a connection from before. The probes say when it is back.
@@ -161,7 +163,7 @@ class Hosts:
     def note_no_answer(self, host: Host, *, is_silent: bool) -> Change | None:
         """A probe failed. One that was only left unanswered has to fail twice in a row."""
         with self._lock:
-            if host.state in {DRAINING, PROMOTED}:
+            if host.is_fixed or host.state in {DRAINING, PROMOTED}:
                 return None
             if is_silent and host.state is UP:
                 return self._change_locked(host, SUSPECT)
@@ -172,6 +174,8 @@ class Hosts:
     ) -> Change | None:
         """The host answered a probe that was sent at ``asked_at``."""
         with self._lock:
+            if host.is_fixed:
+                return None
             host.lag = lag
             self._note_position_locked(host, report.position, asked_at)
             self._note_lag_locked(host, bounds)
@@ -203,7 +207,7 @@ class Hosts:
             return self._note_promotion_locked(host)
 
     def _note_promotion_locked(self, host: Host) -> Change | None:
-        if host.state in {PROMOTED, DRAINING}:
+        if host.is_fixed or host.state in {PROMOTED, DRAINING}:
             return None
         return self._change_locked(host, PROMOTED)
 
@@ -246,6 +250,18 @@ class Hosts:
             host = self._find_locked(name)
             host.state, host.failures, host.credit = UP, 0, 0.0
             host.is_tried = host.is_lagging = False
+
+    @contextmanager
+    def fixed(self, host: Host, **fields: Any) -> Iterator[None]:
+        """In the block, a host is as a test says, whatever is noted of it."""
+        with self._lock:
+            before = {name: getattr(host, name) for name in ("is_fixed", *fields)}
+            vars(host).update(fields, is_fixed=True)
+        try:
+            yield
+        finally:
+            with self._lock:
+                vars(host).update(before)
 
     def _find_locked(self, name: str) -> Host:
         for host in self.all:

@@ -51,6 +51,7 @@ LOOKED_AT = [
     ("replicas", "require_token"),
     ("replicas", "target_session_attrs"),
     ("replicas", "ReplicaMirrorMixin"),
+    ("replicas", "simulate_down"),
     ("sizing", "mean_wait"),
 ]
 

@@ -1,12 +1,11 @@
-"""For tests of code on top of the pool: a driver without a server, a clock, and replicas."""
+"""A driver without a server, and a clock."""
 
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from ._pool.clock import Bell
-from ._pool.driver import ConnectionState
+from .._pool.clock import Bell
+from .._pool.driver import ConnectionState
 
 
 class ManualClock:
@@ -153,54 +152,6 @@ class FakeDriver:
 
     def is_overloaded(self, error: Exception) -> bool:
         return isinstance(error, ServerFull)
-
-
-class ReplicaMirrorMixin:
-    """Before ``django.test.TestCase``: aliases of replicas show what the test has written.
-
-    They lead to the primary's own connection, with its open transaction, on the test's thread; the
-    router routes as ever, so ``instance._state.db`` says where a row was read. A write through such
-    an alias is not refused here.
-    """
-
-    _replicas: dict[str, Any]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        # Here: the driver and the clock work where there is no Django.
-        from django.db import connections
-
-        from .clusters import find_clusters
-
-        super().setUpClass()  # type: ignore[misc]
-        cls._replicas = {}
-        for primary, aliases in find_clusters().items():
-            for alias in aliases:
-                cls._replicas[alias] = connections[alias]
-                mirror: Any = _Mirror(connections[primary], connections[alias].settings_dict)
-                connections[alias] = mirror
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        from django.db import connections
-
-        # First: the transaction around the class is each connection's own.
-        for alias, wrapper in cls._replicas.items():
-            connections[alias] = wrapper
-        super().tearDownClass()  # type: ignore[misc]
-
-
-class _Mirror:
-    """The primary's wrapper in all but its settings, by which Django knows a mirror."""
-
-    def __init__(self, primary: Any, settings: dict[str, Any]) -> None:
-        vars(self).update(primary=primary, settings_dict=settings)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.primary, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.primary, name, value)
 
 
 class ServerFull(Exception):
