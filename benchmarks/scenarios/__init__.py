@@ -17,6 +17,7 @@ from . import (
     orm,
     page,
     rails,
+    replicas,
     request,
     spike,
     stale,
@@ -26,7 +27,7 @@ from . import (
 
 _MODULES = (
     core, block, close, orm, request, page, web, database_bound, greenlets, http,
-    burst, spike, stale, many_threads, growth_of_costs, rails, startup, memory,
+    burst, spike, stale, many_threads, growth_of_costs, rails, replicas, startup, memory,
 )  # fmt: skip
 
 SCENARIOS: dict[str, Scenario] = {
