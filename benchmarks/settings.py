@@ -10,6 +10,9 @@ ALLOWED_HOSTS = ["*"]
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "benchmarks.site"
+# Of the peers' routers.
+REPLICA_DATABASES = REPLICATED_DATABASE_SLAVES = ["replica"]
+REPLICATED_DATABASE_DOWNTIME, REPLICATED_CHECK_STATE_ON_WRITE = 60, False
 DATABASES = json.loads(os.environ["BENCHMARKS_DATABASES"])
 IS_OURS = DATABASES["default"]["ENGINE"].startswith("django_connmgr.")
 INSTALLED_APPS = [*(["django_connmgr"] if IS_OURS else []), "testproject.shop"]

@@ -12,9 +12,9 @@ unit_finished = Signal()
 
 #: A replica is read from again, or not any more. Arguments: ``primary`` and ``alias``, its
 #: ``name``, ``before`` and ``after`` (states, as in ``replicas().status()``), and ``reason``. Sent
-#: by the thread that found out, which may be the background thread.
+#: by the thread that found out, which may be the monitor's.
 replica_state_changed = Signal()
 
 #: Another server is the primary now, or the same one after a recovery. Arguments: ``primary``, its
-#: alias, and ``timeline``, which its log is on since then. Sent by the background thread.
+#: alias, and ``timeline``, which its log is on since then. Sent by the monitor's thread.
 primary_changed = Signal()
