@@ -308,7 +308,7 @@ class Borrower:
         self._adoption, self._adopted, self.warm = object(), None, None
         self.pool, self._settings, self._scope = None, None, _UNKNOWN
         if reader is not None:
-            wrapper.settings_dict = reader.choose()
+            wrapper.settings_dict = reader.choose(is_pooled=wrapper.is_poolable())
         settings = wrapper.settings_dict
         pool = None if self.is_dedicated else wrapper.connection_pool
         if pool is not None:

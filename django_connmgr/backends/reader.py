@@ -37,9 +37,16 @@ class Reader:
         self._opened_at = 0.0
         self._attempt = Attempt()
 
-    def choose(self) -> dict[str, Any]:
-        """The settings of the server that this unit of work reads from."""
-        self._is_fit = False
+    def choose(self, *, is_pooled: bool) -> dict[str, Any]:
+        """The settings of the server that this unit of work reads from.
+
+        Without a pool no server is asked how far it is: what has to be seen is read from the
+        primary.
+        """
+        self._is_fit = not is_pooled
+        if not is_pooled and required_of(self.role.primary) is not None:
+            self.host = None
+            return self.role.settings_of_primary()
         if not self._attempt.tried:
             self._attempt.clear()
         self.host, settings = self.role.choose(self._attempt)

@@ -70,7 +70,7 @@ class ReadingRole:
         """
         if self.is_mirror:
             self._pick(attempt)  # It may raise, as it would where there are servers.
-            return None, self._settings_of_primary()
+            return None, self.settings_of_primary()
         if not self.hosts.is_probed:
             self.monitor.watch(self)
         unit = find_outermost()
@@ -130,9 +130,9 @@ class ReadingRole:
         return next(iter(self.settings.values()))
 
     def _with_settings(self, host: Host | None) -> tuple[Host | None, dict[str, Any]]:
-        return host, self._settings_of_primary() if host is None else self.settings[host]
+        return host, self.settings_of_primary() if host is None else self.settings[host]
 
-    def _settings_of_primary(self) -> dict[str, Any]:
+    def settings_of_primary(self) -> dict[str, Any]:
         """As they are now: in tests the database has another name."""
         primary, own = connections.settings[self.primary], self.first_settings
         names = ("NAME", "USER", "PASSWORD", "HOST", "PORT")

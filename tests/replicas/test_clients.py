@@ -315,3 +315,14 @@ def test_a_replica_that_crashed_is_not_taken_to_be_where_it_was(
         replica.kill()
         replica.start()
         assert call(count, cookies).content.decode() == f"1 on {project.primary.port}"
+
+
+def test_without_a_pool_the_primary_shows_what_a_client_wrote(project: Replication) -> None:
+    connections.settings[REPLICA]["OPTIONS"]["pool"] = False
+    for replica in project.replicas:
+        replica.pause_replay()
+    cookies = cookies_of(call(write))
+    assert call(count, cookies).content.decode() == f"1 on {project.primary.port}"
+    connections[REPLICA].close()
+    assert call(count).content.startswith(b"0 on")
+    connections[REPLICA].close()
