@@ -7,9 +7,11 @@ done so far. So it does not outlive the process that started it, however that en
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from typing import Any
@@ -22,6 +24,8 @@ THREADS = 8
 LONGEST_HOLD, LONGEST_REST = 0.03, 0.06
 #: One of so many units of work writes.
 READS_PER_WRITE = 10
+#: Seconds in which the threads end.
+PATIENCE = 5.0
 
 
 class Reader:
@@ -34,16 +38,19 @@ class Reader:
         self._reads: Counter[int] = Counter()
         self._writes = 0
         self._errors: list[str] = []
-        self._threads = [threading.Thread(target=self._run) for _ in range(THREADS)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(THREADS)]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def end(self) -> None:
+    def end(self) -> bool:
+        """False if a thread waits for servers that are gone."""
         self._is_over.set()
+        deadline = time.monotonic() + PATIENCE
         for thread in self._threads:
-            thread.join()
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def report(self) -> dict[str, Any]:
         """Reads by the port of the server that answered, writes, and errors of either."""
@@ -103,7 +110,8 @@ def main() -> None:
             sys.stdout.write(f"{json.dumps(reader.report())}\n")
             sys.stdout.flush()
     finally:
-        reader.end()
+        if not reader.end():
+            os._exit(1)
 
 
 if __name__ == "__main__":
