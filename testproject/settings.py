@@ -3,6 +3,7 @@
 ``DATABASE_URL``    where the database is; without it a SQLite file is used
 ``DATABASE_POOL``   pool options, such as ``max_size=10,timeout=2.5``
 ``DATABASE_SERVERS`` a primary and its replicas, such as ``a=10.0.0.1:5432,b=10.0.0.2:5432``
+``REPLICA_WAIT``    for how many seconds a read waits for a replica to show a write
 ``DATABASE_ENGINE`` another engine for the same database, to compare it with
 ``PAYMENT_SECONDS`` how long the payment provider takes to answer
 """
@@ -36,6 +37,7 @@ servers = env.list("DATABASE_SERVERS", default=[])
 if servers:
     DATABASES = with_replicas(DATABASES["default"], servers)
     DATABASE_ROUTERS = ["django_connmgr.routers.ReplicaRouter"]
+    CONNMGR = {"WAIT": env.float("REPLICA_WAIT", default=0.05)}
     MIDDLEWARE = ["django_connmgr.middleware.UnitOfWorkMiddleware", *MIDDLEWARE]
 
 PAYMENT_SECONDS = env.float("PAYMENT_SECONDS", default=0.05)

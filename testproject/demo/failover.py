@@ -50,6 +50,9 @@ def _play(stdout: OutputWrapper, replication: Replication, clients: int, act: fl
     environment = _environment(replication)
     manage(environment, "migrate", "--verbosity=0")
     manage(environment, "fill_shop", "--orders=100")
+    # What was committed is on the standby that will be promoted: no order is lost with a primary.
+    first, second = (standby.name for standby in replication.replicas)
+    replication.primary.override("synchronous_standby_names", f"FIRST 1 ({first}, {second})")
     replication.await_replayed()
     names = {server.port: server.name for server in replication.servers}
     outage: list[float] = []
@@ -97,4 +100,6 @@ def _environment(replication: Replication) -> dict[str, str]:
         "DATABASE_POOL": f"max_size={MAX_SIZE}",
         "DATABASE_SERVERS": ",".join(servers),
         "PGAPPNAME": NAME,
+        # While there is no primary, none can read in the place of a busy standby.
+        "REPLICA_WAIT": "2",
     }

@@ -63,6 +63,7 @@ def count_in_transaction() -> int:
 def strike(read: Callable[[], int], number: int) -> str:
     """Where it struck; empty if so many lines did not run."""
     injector = Injector(number)
+    previous = sys.gettrace()
     sys.settrace(injector)
     try:
         assert read() == 1
@@ -73,7 +74,7 @@ def strike(read: Callable[[], int], number: int) -> str:
         if "autocommit" not in str(error):
             raise
     finally:
-        sys.settrace(None)
+        sys.settrace(previous)
     return injector.place
 
 
