@@ -177,8 +177,9 @@ class Monitor:
         self._samples = Samples()  # Of servers that nothing reads from any more.
         thread.unwatch(self)
         with self._lock:
-            if self._roles:
-                thread.watch(self)  # A role came in between.
+            has_roles = bool(self._roles)
+        if has_roles:
+            thread.watch(self)  # One came in between.
 
     @staticmethod
     def _news_lasts() -> float:
@@ -205,7 +206,7 @@ class Monitor:
             self._guard(target, partial(target.begin, now))
 
     def _listen(self, until: float) -> None:
-        while asked := [target for target in self._targets if target.asked_at is not None]:
+        while asked := self._find_awaited():
             left = max(until - time.monotonic(), 0.0)
             ready = await_any([one.probe for one in asked], left)
             if not ready:
@@ -214,7 +215,14 @@ class Monitor:
                 if target.probe in ready:
                     self._guard(target, partial(self._advance, target))
 
-    def _guard(self, target: Target, act: Callable[[], None]) -> None:
+    def _find_awaited(self) -> list[Target]:
+        """Those whose answer is awaited, and that can be listened to."""
+        for target in self._targets:
+            if target.asked_at is not None and target.probe is not None:
+                self._guard(target, target.probe.fileno)
+        return [target for target in self._targets if target.asked_at is not None]
+
+    def _guard(self, target: Target, act: Callable[[], object]) -> None:
         """Whatever becomes of one server, the others are looked at."""
         try:
             act()

@@ -50,7 +50,7 @@ def current_token(*, is_fresh: bool = False) -> str | None:
     now = time.time()
     since = now - app_settings().STICKY_SECONDS
     entries: dict[str, float | str] = {
-        primary: when for primary, when in memory.recalled.items() if when > since
+        primary: when for primary, when in memory.recalled.copy().items() if when > since
     }
     for primary, (position, until) in memory.required.copy().items():
         if until > now:
@@ -130,7 +130,9 @@ def _as_entry(value: Any) -> Position | float:
 
 
 def _require(memory: Memory, primary: str, position: Position, until: float) -> None:
-    before, _ = memory.required.get(primary, (position, until))
+    before, holds_until = memory.required.get(primary, (position, until))
+    if holds_until <= time.time():
+        before = position  # Outside of units, where it is never forgotten.
     # A replica that has one of two on different timelines may lack the other.
     furthest = max(before, position) if before.timeline == position.timeline else NOWHERE
     memory.required[primary] = furthest, until

@@ -70,10 +70,10 @@ def test_a_paused_replica_is_excluded_within_two_probes_of_a_mebibyte(
     with settings(MAX_LAG_BYTES=MIB // 2, PROBE_INTERVAL=0.5):
         await_probes(project)
         paused.pause_replay()
-        began = time.monotonic()
         write_much(project.primary, MIB)
+        asked = count_probes()
         await_status(paused, lambda status: status.why_excluded == "lagging")
-        assert time.monotonic() - began < 2 * 0.55 + 0.2
+        assert asked[paused.name] <= 2
         assert {read_once() for _ in range(6)} == {other.port}
         assert status_of(paused).state == "up"
 
@@ -300,24 +300,28 @@ def test_unique_violations_and_bad_sql_leave_every_server_up(project: Replicatio
     assert {status.state for status in replicas().status()} == {"up"}
 
 
+def count_probes() -> dict[str, int]:
+    """How often each server is asked from here on."""
+    asked: dict[str, int] = {}
+    role: Any = connections[REPLICA].reader.role  # type: ignore[attr-defined]
+    for target in role.monitor._targets:
+        name = "primary" if target.host is None else target.host.name
+        asked[name] = 0
+
+        def counting(now: float, name: str = name, begin: Any = target.begin) -> None:
+            asked[name] += 1
+            begin(now)
+
+        target.begin = counting
+    return asked
+
+
 def test_a_server_is_asked_once_in_each_interval(project: Replication) -> None:
     with settings(PROBE_INTERVAL=0.2):
         await_probes(project)
-        asked: dict[str, int] = {}
-        role: Any = connections[REPLICA].reader.role  # type: ignore[attr-defined]
-        for target in role.monitor._targets:
-            name = "primary" if target.host is None else target.host.name
-            asked[name] = 0
-            begin = target.begin
-
-            def counting(now: float, name: str = name, begin: Any = begin) -> None:
-                asked[name] += 1
-                begin(now)
-
-            target.begin = counting
-        began = time.monotonic()
+        asked, began = count_probes(), time.monotonic()
         until(lambda: min(asked.values()) >= 10, lambda: str(asked))
-        rate = asked["replica1"] / (time.monotonic() - began)
+        # A busy machine asks less often, and none more.
+        assert asked["replica1"] / (time.monotonic() - began) < 5 * 1.3
         assert len(asked) == 3
         assert max(asked.values()) - min(asked.values()) <= 1
-        assert rate == pytest.approx(5, rel=0.3)

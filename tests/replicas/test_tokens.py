@@ -22,9 +22,11 @@ from django_connmgr import (
     with_connection,
 )
 from django_connmgr._pool.position import NOWHERE, Position
+from django_connmgr.app_settings import app_settings
 from django_connmgr.backends.wrapper import PooledWrapper
+from django_connmgr.consistency import memory
 from django_connmgr.consistency.carriers import COOKIE
-from django_connmgr.consistency.tokens import merge_tokens
+from django_connmgr.consistency.tokens import merge_tokens, required_of
 from django_connmgr.middleware import UnitOfWorkMiddleware
 from django_connmgr.registry import registry
 from django_connmgr.routers import explain_route
@@ -313,3 +315,19 @@ def test_a_checkout_without_a_statement_leaves_no_trace_in_the_next_unit(
     for _ in range(3):
         with unit_of_work():
             assert port_here() != project.primary.port
+
+
+def test_outside_of_units_a_token_that_is_too_old_does_not_make_a_new_one_count_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def token(position: str) -> str:
+        return signing.dumps({"default": position}, salt="django_connmgr.token")
+
+    monkeypatch.setattr(memory, "_outside", memory.Memory())
+    require_token(token("1-0/5"))
+    require_token(token("2-0/5"))
+    assert required_of("default") == NOWHERE
+    later = time.time() + app_settings().TOKEN_TTL + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    require_token(token("2-0/5"))
+    assert required_of("default") == Position(2, 5)

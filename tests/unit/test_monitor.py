@@ -315,3 +315,15 @@ def test_a_role_of_settings_that_have_changed_is_not_looked_after(
     assert monitor._roles == {role.alias: role}
     for probes in old.probes.values():
         probes[0].dispose()
+
+
+def test_one_that_cannot_be_listened_to_keeps_no_other_from_being_heard(
+    monitor: Monitor, role: FakeRole, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise OSError("the connection is lost")
+
+    monkeypatch.setattr(role.probes[role.first][0], "fileno", fail)
+    look(monitor, clock)
+    assert role.told == [("first", "down")]
+    assert role.second.replayed == Position(1, 5)
