@@ -1,8 +1,11 @@
 """``CONNMGR``: the settings of a project that are not those of one pool, and their one accessor."""
 
 import difflib
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +15,7 @@ from django.core.signals import setting_changed
 
 @dataclass(frozen=True)
 class AppSettings:
-    """What may stand in ``CONNMGR``. ``docs/replicas.md`` explains it."""
+    """What may stand in ``CONNMGR``; replicas' keys first, which ``docs/replicas.md`` explains."""
 
     #: What a read may miss: ``"session"``, ``"eventual"`` or ``"primary"``.
     CONSISTENCY: str = "session"
@@ -42,6 +45,19 @@ class AppSettings:
     #: Models (``"app.Model"``) and applications (``"app"``) that are only read on the primary.
     ALWAYS_PRIMARY: tuple[str, ...] = ()
 
+    #: Whether this process answers ``manage.py connmgr``, and in which directory; ``None``: one
+    #: of the user's. ``docs/inspection.md`` explains these.
+    INSPECT: bool = True
+    RUNTIME_DIR: str | os.PathLike[str] | None = None
+    #: What the processes of one project have in common; by default the first part of ROOT_URLCONF.
+    PROJECT: str = ""
+    #: Whether pools measure how long connects, waits and uses take.
+    METRICS: bool = False
+    #: What runs on all hosts, for ``connmgr budget``: ``{"web": (processes, threads)}``.
+    PROCESSES: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    #: The signal that writes a report to the log.
+    REPORT_SIGNAL: str | None = None
+
 
 #: What reads may miss: nothing that their unit of work wrote, that too, nothing at all.
 LEVELS = ("session", "eventual", "primary")
@@ -54,7 +70,6 @@ _WORDS = {
     "WRITE_DETECTION": ("statements", "xid"),
     "CARRIER": ("cookie", "cache", "header"),
 }
-_SECONDS = ("PROBE_INTERVAL", "MAX_LAG_SECONDS", "WAIT", "TOKEN_TTL", "STICKY_SECONDS")
 _NAMES = [field.name for field in fields(AppSettings)]
 
 
@@ -68,19 +83,10 @@ def find_problems(given: Any) -> list[tuple[str, str]]:
             near = difflib.get_close_matches(str(name), _NAMES, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(_NAMES)}."
             problems.append((f"CONNMGR has an unknown key {name!r}.", hint))
-        elif name in _WORDS and value not in _WORDS[name]:
-            words = " or ".join(map(repr, _WORDS[name]))
-            problems.append((f"CONNMGR[{name!r}] is {value!r}.", f"It takes {words}."))
-        elif name in _SECONDS and not _is_amount(value):
-            problems.append((f"CONNMGR[{name!r}] is {value!r}.", "It takes seconds, 0 or more."))
-        elif name == "MAX_LAG_BYTES" and not _is_amount(value):
-            problems.append((f"CONNMGR[{name!r}] is {value!r}.", "It takes bytes, 0 or more."))
-        elif name == "CARRIER_KEY" and not (callable(value) or isinstance(value, str)):
-            hint = "It takes a function of a request, or where to import it from."
-            problems.append((f"CONNMGR[{name!r}] is {value!r}.", hint))
-        elif name == "ALWAYS_PRIMARY" and not _are_labels(value):
-            hint = "It takes a list of strings: 'app' or 'app.Model'."
-            problems.append((f"CONNMGR[{name!r}] is {value!r}.", hint))
+            continue
+        is_right, expected = _TAKES[name]
+        if not is_right(value):
+            problems.append((f"CONNMGR[{name!r}] is {value!r}.", f"It takes {expected}."))
     return problems
 
 
@@ -91,6 +97,63 @@ def _is_amount(value: Any) -> bool:
 
 def _are_labels(value: Any) -> bool:
     return isinstance(value, (list, tuple, set)) and all(isinstance(one, str) for one in value)
+
+
+def _is_key(value: Any) -> bool:
+    return callable(value) or isinstance(value, str)
+
+
+def _is_directory(value: Any) -> bool:
+    return value is None or isinstance(value, (str, os.PathLike))
+
+
+def _is_signal(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value in signal.Signals.__members__)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _are_processes(value: Any) -> bool:
+    """``{"web": (2, 6)}``: how many processes, and how many threads each has."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str)
+        and isinstance(pair, (tuple, list))
+        and len(pair) == 2
+        and all(type(number) is int and number > 0 for number in pair)
+        for name, pair in value.items()
+    )
+
+
+Rule = tuple[Callable[[Any], bool], str]
+
+_SECONDS: Rule = (_is_amount, "seconds, 0 or more")
+_BOOLEAN: Rule = (_is_bool, "True or False")
+
+
+def _one_of(words: tuple[str, ...]) -> Rule:
+    return (words.__contains__, " or ".join(map(repr, words)))
+
+
+#: What each key takes: whether a value is right, and what would be.
+_TAKES: dict[str, Rule] = {
+    **{name: _one_of(words) for name, words in _WORDS.items()},
+    "PROBE_INTERVAL": _SECONDS,
+    "MAX_LAG_SECONDS": _SECONDS,
+    "WAIT": _SECONDS,
+    "TOKEN_TTL": _SECONDS,
+    "STICKY_SECONDS": _SECONDS,
+    "MAX_LAG_BYTES": (_is_amount, "bytes, 0 or more"),
+    "CARRIER_KEY": (_is_key, "a function of a request, or where to import it from"),
+    "ALWAYS_PRIMARY": (_are_labels, "a list of strings: 'app' or 'app.Model'"),
+    "INSPECT": _BOOLEAN,
+    "RUNTIME_DIR": (_is_directory, "the path of a directory, or None"),
+    "PROJECT": (lambda value: isinstance(value, str), "a string"),
+    "METRICS": _BOOLEAN,
+    "PROCESSES": (_are_processes, "a dict such as {'web': (2, 6)}: processes, threads of each"),
+    "REPORT_SIGNAL": (_is_signal, "the name of a signal, such as 'SIGUSR2', or None"),
+}
 
 
 _current: AppSettings | None = None

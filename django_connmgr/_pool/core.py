@@ -9,6 +9,7 @@ from .clock import Clock
 from .connector import Connector
 from .decision import Decision
 from .driver import C, Driver
+from .events import Event, emit
 from .lease import Lease
 from .limits import Limits
 from .lost import Lost
@@ -65,6 +66,7 @@ class Core(Generic[C]):
                     self.home.name,
                     name,
                 )
+                emit(Event(kind="reaped", pool=self.home.name, owner=name))
             decision = self._close(decision.close) if decision.close else None
 
     def _close(self, closing: dict[Lease[C], CloseReason]) -> Decision[C] | None:
@@ -78,6 +80,8 @@ class Core(Generic[C]):
                 self.state.remove_locked(lease, closing[lease], self.now())
             decision = self.state.take_decision_locked()
         self.leave_if_closed()
+        for lease in held:
+            emit(Event(kind="closed", pool=self.home.name, reason=closing[lease].value))
         return decision
 
     def retire(self, lease: Lease[C], reason: CloseReason) -> None:
@@ -101,6 +105,8 @@ class Core(Generic[C]):
             is_refused = isinstance(error, Exception) and self.connector.driver.is_overloaded(error)
             may_wait = self.run(state.failed_locked, lease, started, is_refused)
             self.leave_if_closed()
+            reason, seconds = type(error).__name__, self.now() - started
+            emit(Event(kind="connect_failed", pool=self.home.name, reason=reason, seconds=seconds))
             if may_wait:
                 return False
             raise
@@ -109,6 +115,7 @@ class Core(Generic[C]):
                 f"Pool {self.home.name!r} was closed while a connection was being opened."
             )
         reaper.watch(self.home)  # type: ignore[arg-type]
+        emit(Event(kind="opened", pool=self.home.name, seconds=self.now() - started))
         return True
 
     def is_fit(self, lease: Lease[C], slot: Slot[C], deadline: float) -> bool:

@@ -7,6 +7,7 @@ from .clock import Bell, Clock, SystemClock
 from .core import Core
 from .driver import C, Driver
 from .errors import Errors
+from .events import Event, emit
 from .lease import Holder, Lease
 from .limits import Limits
 from .maintenance import Maintenance
@@ -128,9 +129,11 @@ class ConnectionPool(Generic[C]):
             if not waiter.is_out or state.lost.queue:
                 core.run(state.withdraw_locked, waiter)
         if waiter.error is not None:
+            if isinstance(waiter.error, self.errors.too_many):
+                self._tell("rejected", scope=waiter.scope)
             raise waiter.error
         if lease.slot is None:
-            raise self._timed_out(core.now() - waiter.lined_up_at)
+            raise self._timed_out(core.now() - waiter.lined_up_at, waiter.scope)
 
     def _make_ready(
         self,
@@ -145,7 +148,7 @@ class ConnectionPool(Generic[C]):
         while not self._has_connection(lease, deadline, connect):
             now = core.now()
             if now >= deadline:  # A frozen server took all the time there was.
-                raise self._timed_out(now - began)
+                raise self._timed_out(now - began, scope)
             waiter = Waiter(lease, here.owner, scope, now, deadline - now)
             with core.lock:
                 state.enqueue_again_locked(waiter, now)
@@ -167,7 +170,7 @@ class ConnectionPool(Generic[C]):
         self.count("checkouts", -1)
         return False
 
-    def _timed_out(self, waited: float) -> Exception:
+    def _timed_out(self, waited: float, scope: Scope | None) -> Exception:
         core, state = self._core, self._state
         self.count("timeouts")
         core.run(state.sweep_locked)
@@ -176,7 +179,14 @@ class ConnectionPool(Generic[C]):
             seen = leases_locked(state, core.now(), warm=not state.limits.reclaim)
         error = self.errors.timeout(describe_exhaustion(stats, as_records(seen), waited))
         error.__cause__ = core.connector.error
+        self._tell("timeout", scope=scope, seconds=waited)
         return error
+
+    def _tell(self, kind: str, *, scope: Scope | None = None, seconds: float = 0.0) -> None:
+        """Tell listeners what happened to the calling thread."""
+        unit = "" if scope is None else scope.name
+        owner = here.owner.name
+        emit(Event(kind=kind, pool=self.name, owner=owner, unit=unit, seconds=seconds))
 
     def release(self, lease: Lease[C], *, is_warm: bool = False) -> bool:
         """As ``Lease.release()``; false if the lease was over already."""
@@ -287,6 +297,7 @@ class ConnectionPool(Generic[C]):
     def recycle(self) -> None:
         """Condemn every connection: idle ones are closed now, leased ones when they come back."""
         self._core.run(self._state.condemn_locked)
+        self._tell("recycled")
 
     def drain(self, timeout: float = 30.0) -> bool:
         """``recycle()``, then wait until every older connection is closed.
@@ -315,10 +326,12 @@ class ConnectionPool(Generic[C]):
     def suspend(self) -> None:
         """Hand nothing out until ``resume()``: acquires wait, within their deadlines."""
         self._core.run(self._state.set_status_locked, PoolStatus.SUSPENDED)
+        self._tell("suspended")
 
     def resume(self) -> None:
         """Undo ``suspend()``."""
         self._core.run(self._state.set_status_locked, PoolStatus.OPEN)
+        self._tell("resumed")
 
     def resize(self, max_size: int | str | None, *, min_size: int | str | None = None) -> None:
         """Change the bounds. Surplus connections are closed when idle, now or later.
@@ -328,6 +341,7 @@ class ConnectionPool(Generic[C]):
         """
         limits = self._state.limits.resized(max_size, min_size)
         self._core.run(self._state.resize_locked, limits)
+        self._tell("resized")
 
     def close(self, *, linger: bool = True) -> None:
         """Refuse from now on: waiters fail, idle connections close, leased ones on return.

@@ -36,23 +36,26 @@ MAY_ENTER: dict[str, set[str]] = {
     },
     "routers": {"app_settings", "clusters", "consistency"},
     "replicas": {"_pool", "app_settings", "clusters", "consistency"},
+    "inspection": {"_pool", "app_settings", "clusters", "registry", "units"},
+    "instrumentation": {"_pool", "app_settings", "inspection", "registry", "units"},
+    "budget": {"app_settings", "conf"},
     "api": {"block", "units", "_pool"},
     "middleware": {"app_settings", "clusters", "consistency", "units"},
     "integrations": {"app_settings", "consistency", "units"},
-    "checks": {"app_settings", "backends", "conf"},
+    "checks": {"app_settings", "backends", "budget", "conf"},
     "replica_checks": {"clusters", "middleware"},
-    "apps": {"checks", "integrations", "replica_checks", "units"},
-    "management": {"_pool", "api", "app_settings", "clusters"},
+    "apps": {"app_settings", "checks", "inspection", "integrations", "replica_checks", "units"},
+    "management": {"_pool", "api", "app_settings", "budget", "clusters", "conf", "inspection"},
     "testing": {"_pool", "app_settings", "clusters", "consistency", "replicas"},
     "pytest_plugin": {"testing"},
     "__init__": {"api", "backends", "consistency", "exceptions", "replicas", "units"},
 }
 
 #: The most lines of the heart, of all, and of one function or class.
-MOST_IN_THE_POOL = 2_850
+MOST_IN_THE_POOL = 3_100
 #: What is there for replicas only: several pools behind one alias.
 OF_SEVERAL = {"host.py", "hosts.py", "lag.py", "position.py"}
-MOST_IN_ALL = 9_900
+MOST_IN_ALL = 13_500
 MOST_IN_A_FUNCTION = 40
 #: As many classes of ours a class may stand on; drivers and engines one more.
 MOST_BELOW = 1
