@@ -59,6 +59,12 @@ class Driver(Protocol[C]):
         until then it counts them.
         """
 
+    def kill(self, connection: C) -> None:
+        """End the session while another thread may be using it, whose calls fail from then on.
+
+        What that thread has of the connection stays its own to let go of.
+        """
+
     def abandon(self, connection: C) -> None:
         """After a fork: make sure that this process never again speaks on its socket."""
 

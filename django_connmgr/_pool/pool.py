@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Generic
+from weakref import WeakSet
 
 from .clock import Bell, Clock, SystemClock
 from .core import Core
@@ -16,8 +17,8 @@ from .report import describe_exhaustion, stack_here
 from .scope import Scope
 from .slot import CLOSED, MAINTENANCE, CloseReason, Slot
 from .state import LOOK_AGAIN, PoolStatus
-from .stats import LeaseRecord, PoolStats
-from .view import as_records, leases_locked, stats_locked
+from .stats import LeaseRecord, PoolStats, WaiterRecord
+from .view import as_records, leases_locked, stats_locked, waiters_locked
 from .waiter import Waiter
 
 
@@ -45,6 +46,7 @@ class ConnectionPool(Generic[C]):
         #: It refuses; a new one has to be made.
         self.is_closed = False
         self._clock = clock or SystemClock()
+        self._killed: WeakSet[Lease[C]] = WeakSet()
         self._start(limits or Limits())
 
     def _start(self, limits: Limits) -> None:
@@ -254,6 +256,32 @@ class ConnectionPool(Generic[C]):
         """Whether a lease's connection is in the middle of a transaction. No round trip."""
         return self._core.connector.has_transaction(lease.held_slot())
 
+    def kill(self, slot: int, since: float) -> bool:
+        """End one lease and its connection now, although its owner may be using that.
+
+        ``slot`` and ``since`` are those of its ``LeaseRecord``; false if that lease is over. Its
+        place is free when this returns, and what its owner does with the connection next fails.
+        """
+        core, state = self._core, self._state
+        taken = core.run(state.kill_locked, slot, since)
+        if taken is None:
+            return False
+        lease, victim = taken
+        if victim is not None:
+            self._killed.add(victim)
+        connection: Any = lease.held_slot().connection
+        try:
+            self.driver.kill(connection)
+        finally:
+            core.run(state.remove_locked, lease, CloseReason.KILLED)
+            core.leave_if_closed()
+        self._tell("killed")
+        return True
+
+    def was_killed(self, lease: Lease[C]) -> bool:
+        """Whether ``kill()`` has ended this lease."""
+        return lease in self._killed
+
     # For the wrappers of Django's connections
 
     def keep(self, lease: Lease[C], scope: Scope | None) -> bool:
@@ -407,6 +435,11 @@ class ConnectionPool(Generic[C]):
         with self._lock:
             seen = leases_locked(self._state, self._now())
         return as_records(seen, stacks=stacks)
+
+    def waiters(self, *, most: int | None = None) -> list[WaiterRecord]:
+        """Who waits at one moment, longest waiting first; at most so many."""
+        with self._lock:
+            return waiters_locked(self._state, self._now(), most)
 
     def count_leases(self) -> int:
         """How many connections are in use, or about to be, without the lock: for balancing."""

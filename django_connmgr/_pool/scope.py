@@ -21,6 +21,8 @@ class Home(Protocol):
 
     def discard(self, lease: Any) -> None: ...
 
+    def was_killed(self, lease: Any) -> bool: ...
+
 
 class ScopeState(enum.IntEnum):
     RUNNING = 0

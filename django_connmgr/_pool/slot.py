@@ -1,6 +1,7 @@
 """One place in the pool."""
 
 import enum
+import itertools
 import weakref
 from collections.abc import Callable
 from traceback import StackSummary
@@ -44,6 +45,11 @@ class CloseReason(enum.StrEnum):
     DISCARDED = "discarded"
     SHRUNK = "shrunk"
     POOL_CLOSED = "pool_closed"
+    KILLED = "killed"
+
+
+#: Names a slot among all of its process.
+_numbers = itertools.count(1)
 
 
 def look_into() -> bool:
@@ -60,12 +66,13 @@ class Slot(Generic[C]):
 
     __slots__ = (
         *("backend_pid", "connection", "expires_at", "generation", "idle_since", "is_entered"),
-        *("lease", "leased_at", "leased_in", "lost", "on_lease_collected", "owner", "pristine"),
-        *("scope", "stack", "state", "stays_warm", "traffic_at", "watch"),
+        *("lease", "leased_at", "leased_in", "lost", "number", "on_lease_collected", "owner"),
+        *("pristine", "scope", "stack", "state", "stays_warm", "traffic_at", "watch"),
     )
 
     def __init__(self, lost: Lost, generation: int) -> None:
         self.lost = lost
+        self.number = next(_numbers)
         self.state = MAINTENANCE
         self.connection: C | None = None
         #: See ``Driver.watch()``, and what ``Driver.look()`` returned when it was opened.

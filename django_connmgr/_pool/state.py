@@ -479,6 +479,32 @@ class PoolState(Generic[C]):
         if lease is not None:
             lease.slot = None
 
+    def kill_locked(
+        self, number: int, since: float, now: float
+    ) -> tuple[Lease[C], Lease[C] | None] | None:
+        """Take a slot from the lease that it has had ``since`` then; ``None`` if it has not.
+
+        Returns a lease for the pool's own work on it, and the one that is over now.
+        """
+        for slot in self.slots:
+            is_meant = slot.number == number and slot.leased_at == since
+            if is_meant and (slot.state is LEASED or slot.state is KEPT):
+                victim = None if slot.lease is None else slot.lease()
+                self.counters.hold_seconds += now - slot.leased_at
+                own: Lease[C] = Lease(self.home)
+                own.slot = slot
+                slot.lease = ref(own, slot.on_lease_collected)
+                slot.state = MAINTENANCE
+                self._doom_locked([slot])  # If this is interrupted, no other owner gets it.
+                if victim is not None:
+                    victim.slot = None
+                if slot.owner is not None:
+                    slot.owner.held.pop(slot, None)
+                    slot.owner = None
+                self._leave_locked(slot)
+                return own, victim
+        return None
+
     def share_locked(self, lease: Lease[C], owner: Owner | None) -> None:
         """Be of no owner, because others use the connection too; or be ``owner``'s again."""
         slot = lease.held_slot()

@@ -63,6 +63,18 @@ class PoolStats:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WaiterRecord:
+    """Who waits for a connection, at one moment. Times are in seconds."""
+
+    owner: str
+    #: The unit of work that it is to belong to, as in ``LeaseRecord``.
+    unit: str
+    waited: float
+    #: Until it times out.
+    remaining: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeaseRecord:
     """Who has one connection, at one moment. Times are in seconds."""
 
@@ -81,6 +93,9 @@ class LeaseRecord:
     idle_for: float
     #: The server's process, where there is one.
     backend_pid: int | None
+    #: What names the slot in this process, and this lease of it: the pool clock's seconds.
+    slot: int = 0
+    since: float = 0.0
     #: Where it was leased, if the pool has a ``leak_threshold``.
     leased_at: str = ""
     #: Where the owner is now, if that was asked for.

@@ -1,6 +1,7 @@
 """What a pool shows of itself. Looking changes nothing."""
 
 import dataclasses
+import itertools
 from collections import Counter
 from traceback import StackSummary
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from .owner import Owner
 from .report import format_stack, name_of, stack_of
 from .slot import CONNECTING, IDLE, KEPT, LEASED, MAINTENANCE, Slot
 from .state import PoolState
-from .stats import LeaseRecord, PoolStats
+from .stats import LeaseRecord, PoolStats, WaiterRecord
 
 Seen = tuple[LeaseRecord, Owner | None, StackSummary | None]
 
@@ -78,8 +79,23 @@ def _see(slot: Slot[Any], now: float) -> Seen:
         held_for=now - slot.leased_at,
         idle_for=now - slot.idle_since if slot.state in {IDLE, KEPT} else 0.0,
         backend_pid=slot.backend_pid,
+        slot=slot.number,
+        since=slot.leased_at,
     )
     return record, owner, slot.stack
+
+
+def waiters_locked(state: PoolState[Any], now: float, most: int | None) -> list[WaiterRecord]:
+    """The first ``most`` waiters, longest waiting first."""
+    return [
+        WaiterRecord(
+            owner=waiter.owner.name,
+            unit="" if waiter.scope is None else waiter.scope.name,
+            waited=now - waiter.lined_up_at,
+            remaining=max(waiter.deadline - now, 0.0),
+        )
+        for waiter in itertools.islice(state.waiters, most)
+    ]
 
 
 def as_records(seen: list[Seen], *, stacks: bool = False) -> list[LeaseRecord]:

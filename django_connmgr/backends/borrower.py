@@ -223,6 +223,7 @@ class Borrower:
 
     def raise_as_django(self, error: BaseException) -> None:
         """Raise an error of the driver's as Django's, as ``wrap_database_errors`` does."""
+        self._raise_if_killed()
         if isinstance(error, self._wrapper.Database.Error):
             with self._wrapper.wrap_database_errors:
                 raise error
@@ -419,6 +420,7 @@ class Borrower:
         is given up here and now: what it would answer next is unknown.
         """
         wrapper, lease = self._wrapper, self.lease
+        self._raise_if_killed()
         if isinstance(error, (wrapper.Database.Error, Error)):
             return
         if lease is None or not lease.is_held():
@@ -432,6 +434,12 @@ class Borrower:
             wrapper.needs_rollback = True
         self._let_go()
         lease.discard()
+
+    def _raise_if_killed(self) -> None:
+        """If an operator has ended the lease, say so, and not only what the driver makes of it."""
+        lease = self.lease
+        if lease is not None and lease.slot is None and lease.pool.was_killed(lease):
+            lease.held_slot()
 
     # Ending
 

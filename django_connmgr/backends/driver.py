@@ -85,6 +85,9 @@ class PhysicalDriver:
     def close(self, connections: Iterable[Physical], *, linger: bool) -> None:
         self.close_all([connection.raw for connection in connections], linger=linger)
 
+    def kill(self, connection: Physical) -> None:
+        self.end_session(connection.raw)
+
     def abandon(self, connection: Physical) -> None:
         self.disown(connection.raw)
 
@@ -125,6 +128,10 @@ class PhysicalDriver:
         raise NotImplementedError
 
     def close_all(self, raws: list[Any], *, linger: bool) -> None:
+        raise NotImplementedError
+
+    def end_session(self, raw: Any) -> None:
+        """See ``Driver.kill``."""
         raise NotImplementedError
 
     def disown(self, raw: Any) -> None:

@@ -1,8 +1,10 @@
 """What engines do with the socket under a connection, behind the driver's back."""
 
+import contextlib
 import functools
 import os
 import select
+import socket
 import time
 from collections.abc import Callable, Iterable
 from typing import ClassVar
@@ -63,6 +65,20 @@ def await_hangups(fds: Iterable[int], timeout: float) -> None:
             pass  # Reset: the other end is gone too.
         finally:
             os.close(fd)
+
+
+def hang_up(fd: int, timeout: float) -> None:
+    """Tell the other end of a connection that this one is gone; closes ``fd``, a duplicate.
+
+    Waits up to ``timeout`` seconds until the other end has hung up as well. A thread that reads
+    or writes meanwhile finds the connection ended.
+    """
+    with socket.socket(fileno=fd) as line:
+        with contextlib.suppress(OSError):
+            line.shutdown(socket.SHUT_WR)
+        await_hangups([os.dup(fd)], timeout)
+        with contextlib.suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
 
 
 def disown(connection: object, fd: int = -1) -> None:

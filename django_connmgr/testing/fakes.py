@@ -147,6 +147,10 @@ class FakeDriver:
             connection.is_open = False
             connection.state = ConnectionState.UNUSABLE
 
+    def kill(self, connection: FakeConnection) -> None:
+        connection.is_open = False
+        connection.state = ConnectionState.UNUSABLE
+
     def abandon(self, connection: FakeConnection) -> None:
         connection.is_abandoned = True
 

@@ -1,5 +1,6 @@
 """What both drivers for PostgreSQL share."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -76,6 +77,17 @@ class PostgreSQLDriver(PhysicalDriver):
             except (self.error, OSError):
                 raw.close()  # Broken already: no server is there to say goodbye to.
         sockets.await_hangups(lines, GOODBYE)
+
+    def end_session(self, raw: Any) -> None:
+        # Not ``raw.close()``: libpq would free what the other thread is in the middle of using.
+        try:
+            line = os.dup(raw.fileno())
+        except (self.error, OSError):
+            return  # It is closed already.
+        if raw.info.transaction_status == _ACTIVE:
+            with contextlib.suppress(self.error):
+                self.cancel(raw)  # Or the server would work on in vain, and count it against us.
+        sockets.hang_up(line, GOODBYE)
 
     def disown(self, raw: Any) -> None:
         try:

@@ -71,6 +71,10 @@ class Psycopg3Driver(PostgreSQLDriver):
             return ConnectionState.UNUSABLE
         return super().state_of(raw)
 
+    def end_session(self, raw: psycopg.Connection[Any]) -> None:
+        raw._pool = None  # As below.
+        super().end_session(raw)
+
     def disown(self, raw: psycopg.Connection[Any]) -> None:
         raw._pool = None  # A pool's, in psycopg's own way: it does not ask to be closed.
         super().disown(raw)

@@ -42,6 +42,10 @@ class SQLiteDriver(PhysicalDriver):
         for raw in raws:
             raw.close()
 
+    def end_session(self, raw: sqlite3.Connection) -> None:
+        raw.interrupt()  # SQLite lets any thread do both: its connections are serialised.
+        raw.close()
+
     def disown(self, raw: sqlite3.Connection) -> None:
         # https://sqlite.org/howtocorrupt.html: a child must not even close it.
         sockets.disown(raw)
