@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from . import checks, integrations, replica_checks
+from . import checks, inspection, integrations, replica_checks
 from .units import commands, requests
 
 
@@ -20,3 +20,4 @@ class ConnMgrConfig(AppConfig):
         requests.wrap_handlers()
         commands.wrap_commands()
         integrations.install_loaded()
+        inspection.install()

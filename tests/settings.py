@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,11 @@ MIDDLEWARE = ["testproject.shop.middleware.DatabaseErrorMiddleware"]
 PAYMENT_SECONDS = 0.0
 
 _directory = Path(tempfile.gettempdir())
+
+# Where no process of another run is seen. Short: the path of a socket has to fit in.
+_runtime = tempfile.mkdtemp(prefix="connmgr-")
+atexit.register(shutil.rmtree, _runtime, ignore_errors=True)
+CONNMGR = {"RUNTIME_DIR": _runtime}
 
 DATABASES = {
     "default": {

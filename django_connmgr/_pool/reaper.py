@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol
 
 from .clock import Bell
@@ -30,11 +31,30 @@ class Maintained(Protocol):
     def has_lost(self) -> bool: ...
 
 
+class Door(Protocol):
+    """A bell whose waiting thread serves clients meanwhile."""
+
+    def ring(self) -> None:
+        """As ``Bell.ring()``."""
+
+    def wait(self, timeout: float) -> object:
+        """As ``Bell.wait()``."""
+
+    def close(self) -> None:
+        """On the thread that waited: let go of everything."""
+
+    def abandon(self) -> None:
+        """In a forked child: let go of what is the parent's, which notices nothing."""
+
+
 class Reaper:
     """Runs ``maintain()`` of every watched pool each ``reap_interval`` seconds of it.
 
     The thread starts with the first pool and ends with the last. It holds pools weakly: a pool
     that is not used any more does not live on because it is looked after.
+
+    With a door, it is the door's thread. What pools need may wait for a server, so each pass is
+    made on a thread of its own then, which ends with the pass: one at a time.
     """
 
     def __init__(self, name: str = "django-connmgr-reaper") -> None:
@@ -44,7 +64,13 @@ class Reaper:
         self._lock = threading.RLock()
         self._pools: dict[weakref.ref[Maintained], float] = {}  # Next pass; guarded by _lock
         self._thread: threading.Thread | None = None  # guarded by _lock
-        self._bell = Bell()
+        # Only the background thread replaces it, before a pass: whose ring went to the one before
+        # it had reported what that pass sees.
+        self._bell: Bell | Door = Bell()
+        self._door: Door | None = None
+        #: Makes the door, on the background thread; ``None``, or what returns it: there is none.
+        self.make_door: Callable[[], Door | None] | None = None
+        self._is_busy = False  # A pass is being made on a thread of its own.
 
     def watch(self, pool: Maintained) -> None:
         """Look after ``pool`` from now on, if it wants it. Idempotent."""
@@ -90,23 +116,40 @@ class Reaper:
 
     def after_fork(self) -> None:
         """In the child: there is no thread here, and no pool has been used yet."""
+        door, make_door = self._door, self.make_door
         Reaper.__init__(self, self._name)
+        self.make_door = make_door
+        if door is not None:
+            door.abandon()
 
     def _run(self) -> None:
-        while (pause := self._pass()) is not None:
-            self._bell.wait(pause)
+        door = self._door = None if self.make_door is None else self.make_door()
+        self._bell = self._bell if door is None else door
+        try:
+            while (pause := self._pass()) is not None:
+                self._bell.wait(pause)
+        finally:
+            if door is not None:
+                self._bell, self._door = Bell(), None
+                door.close()
 
     def _pass(self) -> float | None:
         """Maintain what is due; returns seconds until the next time, ``None`` at the end."""
-        now = time.monotonic()
         with self._lock:
+            for reference in [one for one in self._pools if one() is None]:
+                del self._pools[reference]
+            if not self._pools:
+                # Under the lock: the next call of ``watch()`` starts another thread.
+                self._thread = None
+                return None
             watched = list(self._pools)
+        if self._is_busy:
+            return UNKNOWN_INTERVAL  # That pass rings at its end.
+        now = time.monotonic()
         pools = {reference: pool for reference in watched if (pool := reference()) is not None}
         answers = {reference: _ask(pool) for reference, pool in pools.items()}
         due: list[tuple[Maintained, Callable[[], None]]] = []
         with self._lock:
-            for reference in [one for one in self._pools if one() is None]:
-                del self._pools[reference]
             for reference, (interval, has_lost) in answers.items():
                 when = self._pools.get(reference)
                 if when is None:
@@ -116,17 +159,23 @@ class Reaper:
                     due.append((pools[reference], pools[reference].maintain))
                 elif has_lost:
                     due.append((pools[reference], pools[reference].reap))
-            if not self._pools:
-                # Under the lock: the next call of ``watch()`` starts another thread.
-                self._thread = None
-                return None
-            pause = min(self._pools.values()) - now
+            pause = min(self._pools.values(), default=now) - now
+        if not due:
+            return max(pause, 0.0)
+        self._is_busy = True
+        if self._door is None or not _start_thread(partial(self._work, due), self._name):
+            self._work(due)
+            return 0.0
+        return UNKNOWN_INTERVAL
+
+    def _work(self, due: list[tuple[Maintained, Callable[[], None]]]) -> None:
         for pool, upkeep in due:
             try:
                 upkeep()
             except Exception:
                 logger.exception("Upkeep of pool %r failed; the next pass tries again.", pool.name)
-        return 0.0 if due else max(pause, 0.0)
+        self._is_busy = False
+        self._bell.ring()
 
 
 def _ask(pool: Maintained) -> tuple[float, bool]:

@@ -1,0 +1,39 @@
+"""How a process opens its door: once its background thread starts."""
+
+import logging
+import os
+
+from django.core.exceptions import ImproperlyConfigured
+
+from ..app_settings import app_settings
+from .answers import find_answer
+from .directory import Unavailable, make_path, sweep
+from .door import Door, listen
+from .process import note_start
+from .recent import recent
+
+logger = logging.getLogger("django_connmgr.inspection")
+
+
+def open_door() -> Door | None:
+    """A door for this process; ``None``, and a line in the log, if it cannot have one."""
+    try:
+        if not app_settings().INSPECT:
+            return None
+        path = make_path()
+        sweep()
+        listener = listen(path)
+    except ImproperlyConfigured:
+        return None  # Which a check tells.
+    except (Unavailable, OSError) as error:
+        logger.warning(
+            "This process cannot be inspected: %s. All else works; CONNMGR['INSPECT'] = False "
+            "keeps it from trying.",
+            error,
+        )
+        return None
+    return Door(listener, path, find_answer, recent.sample)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=note_start)
