@@ -1,18 +1,30 @@
-"""``manage.py connmgr``: look at the pools."""
+"""``manage.py connmgr``: look at the pools of running processes, and steer them."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ..subcommands import replicas, status
+from ..subcommands import killing, leases, replicas, status, steering, waiters, watch
 
-#: Modules whose docstring is the help: ``add_arguments(parser)`` adds their own arguments, and
-#: ``run(options)`` returns what is to be printed.
-SUBCOMMANDS: dict[str, Any] = {"status": status, "replicas": replicas}
+#: Modules, or objects like them, whose docstring is the help: ``add_arguments(parser)`` adds their
+#: own arguments, and ``run(options)`` returns what is to be printed.
+SUBCOMMANDS: dict[str, Any] = {
+    "status": status,
+    "watch": watch,
+    "leases": leases,
+    "waiters": waiters,
+    "recycle": steering.recycle,
+    "drain": steering.drain,
+    "suspend": steering.suspend,
+    "resume": steering.resume,
+    "resize": steering.resize,
+    "kill-lease": killing,
+    "replicas": replicas,
+}
 
 
 class Command(BaseCommand):
-    help = "Inspects connection pools and replicas."
+    help = "Inspects and steers the connection pools of running processes."
     requires_system_checks = ()  # It is for when something is wrong.
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,49 +1,75 @@
-"""Show the pools of this process, which has just begun: what is configured."""
+"""Show the pools of every process of this project on this host."""
 
 import json
 from argparse import ArgumentParser
 from typing import Any
 
-from ..._pool.stats import PoolStats
 from ...api import pools
-from .tables import as_table
+from ...inspection.client import Reply
+from . import processes
+from .tables import as_duration, as_table, shorten
 
-_NOTE = """\
-The pools of this command's own process, which has just begun.
-Inside a server or a worker, ask django_connmgr.pools[alias].stats()."""
+_COLUMNS = ("pid", "process", "pool", "size", "warm", "cold", "leased", "waiting")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="Print every number, as JSON.")
+    processes.add_arguments(parser)
 
 
 def run(options: dict[str, Any]) -> str:
-    snapshots = [pool.stats() for pool in pools.values()]
+    replies = processes.ask_them("status", options)
     if options["json"]:
-        numbers = {stats.name: vars(stats) for stats in snapshots}
-        return json.dumps(numbers, indent=2, default=dict)
+        return json.dumps([{"pid": one.pid, "error": one.error, **one.answer} for one in replies])
+    if not replies:
+        return f"{processes.describe_none()}\n\n{_describe_configured()}"
+    return describe(replies)
+
+
+def describe(replies: list[Reply]) -> str:
+    """A table of pools, and below it what else is to be known of them."""
+    found = [(reply, pool) for reply in replies for pool in processes.records_of(reply, "pools")]
+    parts = [as_table([_COLUMNS, *(_row(reply, pool) for reply, pool in found)])]
+    notes = [note for reply, pool in found for note in _notes(reply.pid, pool)]
+    notes += processes.describe_silent(replies)
+    return "\n".join([*parts, "", *notes] if notes else parts)
+
+
+def _row(reply: Reply, pool: dict[str, Any]) -> tuple[str, ...]:
+    limit = pool.get("max_size")
+    size = f"{pool.get('size')} of {'∞' if limit is None else limit}"
+    numbers = (str(pool.get(name, "?")) for name in _COLUMNS[4:])
+    role = shorten(processes.name_process(reply), 18)
+    return (str(reply.pid), role, shorten(str(pool.get("name")), 14), size, *numbers)
+
+
+def _notes(pid: int, pool: dict[str, Any]) -> list[str]:
+    """What is not ordinary about it."""
+    notes = []
+    if pool.get("status") != "open":
+        notes.append(f"is {pool.get('status')}")
+    for name, words in (("connecting", "being opened"), ("maintenance", "in maintenance")):
+        if pool.get(name):
+            notes.append(f"{pool[name]} {words}")
+    if pool.get("oldest_wait"):
+        notes.append(f"the first waiter has waited for {as_duration(float(pool['oldest_wait']))}")
+    if pool.get("timeouts"):
+        notes.append(f"acquires that timed out: {pool['timeouts']}")
+    closed = pool.get("closed")
+    if isinstance(closed, dict) and closed:
+        reasons = ", ".join(f"{count} {name}" for name, count in sorted(closed.items()))
+        notes.append(f"opened: {pool.get('opened')}, closed: {reasons}")
+    return [f"{pid} {pool.get('name')}: {note}" for note in notes]
+
+
+def _describe_configured() -> str:
+    snapshots = [pool.stats() for pool in pools.values()]
     if not snapshots:
         return (
             "No alias of DATABASES is pooled. Set its ENGINE to "
             "'django_connmgr.backends.postgresql' or another of django_connmgr's."
         )
-    rows = [_row(stats) for stats in snapshots]
-    table = as_table([list(rows[0]), *(list(row.values()) for row in rows)])
-    return f"{_NOTE}\n\n{table}"
-
-
-def _row(stats: PoolStats) -> dict[str, str]:
-    """The cells of one pool, by the heads of their columns."""
-    limit = "no limit" if stats.max_size is None else stats.max_size
-    return {
-        "pool": stats.name,
-        "status": stats.status,
-        "size": f"{stats.size} of {limit}",
-        "opening": str(stats.connecting),
-        "idle": str(stats.idle),
-        "warm": str(stats.warm),
-        "leased": str(stats.leased),
-        "maint.": str(stats.maintenance),
-        "waiting": str(stats.waiting),
-        "timeouts": str(stats.timeouts),
-    }
+    rows = [
+        (stats.name, "no limit" if stats.max_size is None else str(stats.max_size))
+        for stats in snapshots
+    ]
+    return f"The pools that are configured:\n\n{as_table([('pool', 'max_size'), *rows], words=1)}"

@@ -1,0 +1,55 @@
+"""The processes that a subcommand asks, as its arguments say."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from ...inspection.client import Reply, ask
+from ...project import project_name
+
+NONE = (
+    "No process of project {0!r} on this host has used a pool yet, as this user sees it.\n"
+    "One answers from its first query on, unless CONNMGR['INSPECT'] is False. Others are shown\n"
+    "with --all-projects, and those of other users to root."
+)
+
+
+def add_arguments(parser: ArgumentParser, *, can_be_json: bool = True) -> None:
+    parser.add_argument("--pid", type=int, action="append", help="Only this process; repeatable.")
+    parser.add_argument("--alias", help="Only pools of this alias.")
+    parser.add_argument(
+        "--all-projects", action="store_true", help="Processes of other projects, too."
+    )
+    if can_be_json:
+        parser.add_argument("--json", action="store_true", help="Print all of it, as JSON.")
+
+
+def ask_them(command: str, options: dict[str, Any], **arguments: Any) -> list[Reply]:
+    """Their replies, those that failed too."""
+    return ask(
+        command,
+        {"alias": options["alias"], **arguments},
+        pids=set(options["pid"]) if options["pid"] else None,
+        all_projects=options["all_projects"],
+    )
+
+
+def describe_none() -> str:
+    return NONE.format(project_name())
+
+
+def describe_silent(replies: list[Reply]) -> list[str]:
+    """A line for each process that did not answer."""
+    return [f"Process {reply.pid}: {reply.error}" for reply in replies if reply.error]
+
+
+def name_process(reply: Reply) -> str:
+    """What it runs; with its project's name, if that is another one."""
+    process = reply.answer.get("process")
+    role = str(process.get("role", "")) if isinstance(process, dict) else ""
+    return role if reply.project == project_name() else f"{reply.project}: {role}"
+
+
+def records_of(reply: Reply, kind: str) -> list[dict[str, Any]]:
+    """What a process lists under ``kind``; whatever is no record is left out."""
+    found = reply.answer.get(kind)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
