@@ -118,9 +118,16 @@ class Door:
             self._selector.unregister(self._listener)
             self._deaf_until = time.monotonic() + DEAF
             return
-        if len(self._conversations) >= MOST_CLIENTS or not is_allowed(line):
-            line.close()
-            return
+        is_welcome = False
+        try:
+            is_welcome = len(self._conversations) < MOST_CLIENTS and is_allowed(line)
+        finally:
+            if not is_welcome:
+                line.close()
+        if is_welcome:
+            self._receive(line)
+
+    def _receive(self, line: socket.socket) -> None:
         conversation = Conversation(line)
         self._conversations.add(conversation)
         advance = partial(self._advance, conversation)
