@@ -3,7 +3,8 @@
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from . import checks, inspection, integrations, replica_checks
+from . import checks, integrations, replica_checks
+from .inspection import opening
 from .units import commands, requests
 
 
@@ -20,4 +21,4 @@ class ConnMgrConfig(AppConfig):
         requests.wrap_handlers()
         commands.wrap_commands()
         integrations.install_loaded()
-        inspection.install()
+        opening.install()

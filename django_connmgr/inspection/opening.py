@@ -5,6 +5,8 @@ import os
 
 from django.core.exceptions import ImproperlyConfigured
 
+from .._pool.events import add_listener
+from .._pool.reaper import reaper
 from ..app_settings import app_settings
 from .answers import find_answer
 from .directory import Unavailable, make_path, sweep
@@ -13,6 +15,12 @@ from .process import note_start
 from .recent import recent
 
 logger = logging.getLogger("django_connmgr.inspection")
+
+
+def install() -> None:
+    """Have the background thread answer, from its start on. Opens nothing yet."""
+    reaper.make_door = open_door
+    add_listener(recent)
 
 
 def open_door() -> Door | None:

@@ -1,14 +1,15 @@
 """How a client and a process talk: one line of JSON each way, of bounded size."""
 
 import json
+import sys
 from typing import Any
 
 #: The most bytes of a request and of an answer, and the most records of one kind in one answer.
 MOST_REQUEST = 4096
 MOST_ANSWER = 1024 * 1024
 MOST_RECORDS = 500
-#: The most bytes of a Unix socket's path on Linux and macOS, with the zero at its end.
-MOST_PATH = 104
+#: The most bytes of a Unix socket's path, with the zero at its end.
+MOST_PATH = 108 if sys.platform == "linux" else 104
 
 
 class NotUnderstood(Exception):

@@ -46,7 +46,9 @@ MAY_ENTER: dict[str, set[str]] = {
     "checks": {"app_settings", "backends", "budget", "conf"},
     "replica_checks": {"clusters", "middleware"},
     "apps": {"app_settings", "checks", "inspection", "integrations", "replica_checks", "units"},
-    "management": {"_pool", "api", "app_settings", "budget", "clusters", "conf", "inspection"},
+    "management": {
+        *("_pool", "api", "app_settings", "budget", "clusters", "conf", "inspection", "project"),
+    },
     "testing": {"_pool", "app_settings", "clusters", "consistency", "replicas"},
     "pytest_plugin": {"testing"},
     "__init__": {"api", "backends", "consistency", "exceptions", "replicas", "units"},

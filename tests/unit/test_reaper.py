@@ -11,6 +11,7 @@ import pytest
 
 from django_connmgr._pool import core as core_module
 from django_connmgr._pool import reaper as reaper_module
+from django_connmgr._pool.clock import Bell
 from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.reaper import Reaper
@@ -21,10 +22,20 @@ from .helpers import PATIENCE, Pool, Worker, borrow, picture
 NAME = "django-connmgr-reaper"
 
 
-@pytest.fixture
-def reaper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reaper]:
+class BellAsDoor(Bell):
+    """A door without clients."""
+
+    __slots__ = ()
+
+    def close(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+@pytest.fixture(params=[None, BellAsDoor], ids=["alone", "with a door"])
+def reaper(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Reaper]:
     """A reaper of the test's own, which must have ended with its last pool."""
     own = Reaper()
+    own.make_door = request.param
     monkeypatch.setattr(core_module, "reaper", own)
     yield own
     thread = own._thread
