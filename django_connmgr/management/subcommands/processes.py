@@ -43,10 +43,20 @@ def describe_silent(replies: list[Reply]) -> list[str]:
 
 
 def name_process(reply: Reply) -> str:
-    """What it runs; with its project's name, if that is another one."""
+    """What it runs."""
     process = reply.answer.get("process")
-    role = str(process.get("role", "")) if isinstance(process, dict) else ""
-    return role if reply.project == project_name() else f"{reply.project}: {role}"
+    return str(process.get("role", "")) if isinstance(process, dict) else ""
+
+
+def by_project(replies: list[Reply]) -> list[tuple[str, list[Reply]]]:
+    """What there is to say above the processes of each project: nothing if there is one only."""
+    projects = sorted({reply.project for reply in replies})
+    if len(projects) == 1:
+        return [("", replies)]
+    return [
+        (f"Project {name!r}:\n", [reply for reply in replies if reply.project == name])
+        for name in projects
+    ]
 
 
 def records_of(reply: Reply, kind: str) -> list[dict[str, Any]]:

@@ -26,7 +26,11 @@ def run(options: dict[str, Any]) -> str:
 
 
 def describe(replies: list[Reply]) -> str:
-    """A table of pools, and below it what else is to be known of them."""
+    """A table of pools for each project, and below it what else is to be known of them."""
+    return "\n\n".join(head + _describe(some) for head, some in processes.by_project(replies))
+
+
+def _describe(replies: list[Reply]) -> str:
     found = [(reply, pool) for reply in replies for pool in processes.records_of(reply, "pools")]
     parts = [as_table([_COLUMNS, *(_row(reply, pool) for reply, pool in found)])]
     notes = [note for reply, pool in found for note in _notes(reply.pid, pool)]

@@ -14,6 +14,7 @@ NAMES = [
     "fail",
     "work",
     "work_released",
+    "sleep_in_transaction",
     "awork",
     "busy",
     "missing",

@@ -73,6 +73,14 @@ def work(request: HttpRequest) -> HttpResponse:
     return HttpResponse(text)
 
 
+def sleep_in_transaction(request: HttpRequest) -> HttpResponse:
+    """As one that calls another service from within."""
+    with transaction.atomic():
+        text = ask()
+        time.sleep(float(request.GET.get("seconds", "2")))
+    return HttpResponse(text)
+
+
 def work_released(request: HttpRequest) -> HttpResponse:
     """The same, giving the connection back for the work that needs none."""
     text = ask()
