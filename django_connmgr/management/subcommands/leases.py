@@ -2,9 +2,9 @@
 
 import json
 import re
-import site
 import sysconfig
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from ...inspection.client import Reply
@@ -13,8 +13,11 @@ from .tables import as_duration, as_lines, clean, shorten
 
 _COLUMNS = ("pid", "slot", "pool", "thread", "held", "idle", "backend")
 _FRAME = re.compile(r'  File "(?P<path>.+)", line (?P<line>\d+), in (?P<function>.+)')
-#: Where other people's code is installed.
-_ELSEWHERE = tuple({*site.getsitepackages(), *map(sysconfig.get_path, ("stdlib", "purelib"))})
+#: Where code is that is not the project's.
+_ELSEWHERE = (
+    *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")),
+    str(Path(__file__).parents[2]),
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

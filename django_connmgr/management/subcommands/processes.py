@@ -7,9 +7,9 @@ from ...inspection.client import Reply, ask
 from ...project import project_name
 
 NONE = (
-    "No process of project {0!r} on this host has used a pool yet, as this user sees it.\n"
-    "One answers from its first query on, unless CONNMGR['INSPECT'] is False. Others are shown\n"
-    "with --all-projects, and those of other users to root."
+    "No process of project {0!r} on this host has used a pool yet. One\n"
+    "answers from its first query on, unless CONNMGR['INSPECT'] is False. Those\n"
+    "of other projects are shown with --all-projects, those of other users to root."
 )
 
 
