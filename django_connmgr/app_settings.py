@@ -53,7 +53,7 @@ class AppSettings:
     PROJECT: str = ""
     #: Whether pools measure how long connects, waits and uses take.
     METRICS: bool = False
-    #: What runs on all hosts, for ``connmgr budget``: ``{"web": (processes, threads)}``.
+    #: What runs, for ``connmgr budget``: ``{"web": (hosts, processes on each)}``.
     PROCESSES: Mapping[str, tuple[int, int]] = MappingProxyType({})
     #: The signal that writes a report to the log.
     REPORT_SIGNAL: str | None = None
@@ -116,7 +116,7 @@ def _is_bool(value: Any) -> bool:
 
 
 def _are_processes(value: Any) -> bool:
-    """``{"web": (2, 6)}``: how many processes, and how many threads each has."""
+    """``{"web": (2, 6)}``: how many hosts, and how many processes on each."""
     return isinstance(value, dict) and all(
         isinstance(name, str)
         and isinstance(pair, (tuple, list))
@@ -151,7 +151,7 @@ _TAKES: dict[str, Rule] = {
     "RUNTIME_DIR": (_is_directory, "the path of a directory, or None"),
     "PROJECT": (lambda value: isinstance(value, str), "a string"),
     "METRICS": _BOOLEAN,
-    "PROCESSES": (_are_processes, "a dict such as {'web': (2, 6)}: processes, threads of each"),
+    "PROCESSES": (_are_processes, "a dict such as {'web': (2, 6)}: hosts, processes on each"),
     "REPORT_SIGNAL": (_is_signal, "the name of a signal, such as 'SIGUSR2', or None"),
 }
 

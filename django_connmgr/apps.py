@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from . import checks, integrations, replica_checks
+from . import budget_check, checks, integrations, replica_checks
 from .inspection import opening
 from .units import commands, requests
 
@@ -15,7 +15,7 @@ class ConnMgrConfig(AppConfig):
     def ready(self) -> None:
         for check in (*checks.IN_APP, *replica_checks.IN_APP):
             register(check, "connmgr")
-        for check in replica_checks.WITH_DATABASE:
+        for check in (*replica_checks.WITH_DATABASE, budget_check.check_budget):
             register(check, Tags.database)
         requests.connect_receivers()
         requests.wrap_handlers()

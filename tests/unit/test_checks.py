@@ -15,7 +15,7 @@ from django.db import connections
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.test import override_settings
 
-from django_connmgr import checks, replica_checks
+from django_connmgr import budget_check, checks, replica_checks
 from django_connmgr.app_settings import app_settings
 from django_connmgr.backends import presence
 
@@ -167,7 +167,8 @@ def test_fewer_threads_than_connections_are_fine(
 
 def test_each_id_stands_for_one_thing_and_is_documented() -> None:
     source = "".join(
-        Path(str(module.__file__)).read_text() for module in (checks, presence, replica_checks)
+        Path(str(module.__file__)).read_text()
+        for module in (budget_check, checks, presence, replica_checks)
     )
     ids = re.findall(r'"(connmgr\.[EW]\d{3})"', source)
     assert sorted(set(ids)) == sorted(ids)

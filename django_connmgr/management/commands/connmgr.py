@@ -1,10 +1,12 @@
 """``manage.py connmgr``: look at the pools of running processes, and steer them."""
 
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ..subcommands import killing, leases, replicas, status, steering, waiters, watch
+from ..subcommands import budget, killing, leases, replicas, status, steering, waiters, watch
+from ..subcommands.outcome import Failed
 
 #: Modules, or objects like them, whose docstring is the help: ``add_arguments(parser)`` adds their
 #: own arguments, and ``run(options)`` returns what is to be printed.
@@ -20,6 +22,7 @@ SUBCOMMANDS: dict[str, Any] = {
     "resize": steering.resize,
     "kill-lease": killing,
     "replicas": replicas,
+    "budget": budget,
 }
 
 
@@ -39,5 +42,9 @@ class Command(BaseCommand):
             subcommand.add_arguments(subparsers.add_parser(name, help=summary, description=summary))
 
     def handle(self, *args: Any, **options: Any) -> str:  # noqa: ARG002
-        answer: str = SUBCOMMANDS[options["subcommand"]].run(options)
+        try:
+            answer: str = SUBCOMMANDS[options["subcommand"]].run(options)
+        except Failed as failed:
+            self.stdout.write(str(failed))
+            sys.exit(1)
         return answer

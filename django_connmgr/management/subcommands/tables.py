@@ -3,6 +3,7 @@
 import io
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -34,6 +35,13 @@ def as_lines(rows: Rows, *, words: int = 3) -> list[str]:
         ).rstrip()
         for row in cells
     ]
+
+
+def wrap(text: str, indent: str = "  ") -> list[str]:
+    """Lines of at most 80 characters."""
+    return textwrap.wrap(
+        clean(text), 80, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+    )
 
 
 def clean(text: str) -> str:

@@ -1,0 +1,1 @@
+"""How many connections a deployment may open at worst, and how many its servers take."""
