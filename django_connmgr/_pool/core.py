@@ -13,6 +13,7 @@ from .events import Event, emit
 from .lease import Lease
 from .limits import Limits
 from .lost import Lost
+from .observed import ObservedState
 from .reaper import reaper
 from .scope import Home
 from .slot import CloseReason, Slot
@@ -31,7 +32,9 @@ class Core(Generic[C]):
     it holds no lock. Finalisers append and ring, and never lock.
     """
 
-    def __init__(self, home: Home, driver: Driver[C], limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, home: Home, driver: Driver[C], limits: Limits, clock: Clock, *, is_observed: bool
+    ) -> None:
         self.home = home
         self.clock = clock
         self.now = clock.now
@@ -39,7 +42,8 @@ class Core(Generic[C]):
         # Protects the state and every slot as ``Slot`` says. Under it: no I/O, no log, no
         # driver, no user's code, no other lock, no wait.
         self.lock = threading.Lock()
-        self.state: PoolState[C] = PoolState(home, limits, Lost(reaper.nudge))  # guarded by lock
+        state_class: type[PoolState[C]] = ObservedState if is_observed else PoolState
+        self.state = state_class(home, limits, Lost(reaper.nudge))  # guarded by lock
 
     def run(self, decide: Callable[..., R], *args: object) -> R:
         """Call a method of the state with the lock, and the time; then do what was decided."""

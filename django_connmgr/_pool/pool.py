@@ -12,12 +12,14 @@ from .events import Event, emit
 from .lease import Holder, Lease
 from .limits import Limits
 from .maintenance import Maintenance
+from .observed import ObservedState
 from .owner import here
 from .report import describe_exhaustion, stack_here
 from .scope import Scope
 from .slot import CLOSED, MAINTENANCE, CloseReason, Slot
 from .state import LOOK_AGAIN, PoolStatus
 from .stats import LeaseRecord, PoolStats, WaiterRecord
+from .timings import Timings
 from .view import as_records, leases_locked, stats_locked, waiters_locked
 from .waiter import Waiter
 
@@ -39,6 +41,7 @@ class ConnectionPool(Generic[C]):
         *,
         errors: Errors | None = None,
         clock: Clock | None = None,
+        is_observed: bool = False,
     ) -> None:
         self.name = name
         self.driver = driver
@@ -46,11 +49,14 @@ class ConnectionPool(Generic[C]):
         #: It refuses; a new one has to be made.
         self.is_closed = False
         self._clock = clock or SystemClock()
+        self._is_observed = is_observed
         self._killed: WeakSet[Lease[C]] = WeakSet()
         self._start(limits or Limits())
 
     def _start(self, limits: Limits) -> None:
-        self._core: Core[C] = Core(self, self.driver, limits, self._clock)
+        self._core: Core[C] = Core(
+            self, self.driver, limits, self._clock, is_observed=self._is_observed
+        )
         self._maintenance = Maintenance(self._core)
         # For the way of every query, which would otherwise look them up in three objects.
         self._now = self._clock.now
@@ -249,8 +255,7 @@ class ConnectionPool(Generic[C]):
         if slot.connection is None:
             self._clean(lease, slot)
         else:
-            self.count("hold_seconds", self._now() - slot.leased_at)
-            self._core.retire(lease, CloseReason.DISCARDED)
+            self._core.run(self._state.discard_locked, lease)
 
     def has_transaction(self, lease: Lease[C]) -> bool:
         """Whether a lease's connection is in the middle of a transaction. No round trip."""
@@ -440,6 +445,13 @@ class ConnectionPool(Generic[C]):
         """Who waits at one moment, longest waiting first; at most so many."""
         with self._lock:
             return waiters_locked(self._state, self._now(), most)
+
+    def timings(self) -> Timings | None:
+        """How long things took; ``None`` if this pool does not measure that."""
+        if not isinstance(self._state, ObservedState):
+            return None
+        with self._lock:
+            return self._state.timings_locked()
 
     def count_leases(self) -> int:
         """How many connections are in use, or about to be, without the lock: for balancing."""

@@ -401,6 +401,13 @@ class PoolState(Generic[C]):
             slot.state = MAINTENANCE
             self._decide_locked().close[lease] = reason or CloseReason.RECYCLED
 
+    def discard_locked(self, lease: Lease[C], now: float) -> None:
+        """As ``retire_locked()``, at the end of its use."""
+        slot = lease.slot
+        if slot is not None:
+            self.counters.hold_seconds += now - slot.leased_at
+            self.retire_locked(lease, CloseReason.DISCARDED, now)
+
     def remove_locked(self, lease: Lease[C], reason: CloseReason | None, now: float) -> None:
         """Forget a slot, whose connection (if it ever had one) is closed for ``reason``."""
         slot = lease.held_slot()

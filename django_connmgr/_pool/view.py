@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections import Counter
 from traceback import StackSummary
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +18,10 @@ Seen = tuple[LeaseRecord, Owner | None, StackSummary | None]
 def stats_locked(state: PoolState[Any]) -> PoolStats:
     """The numbers of this moment."""
     given_back = _given_back_locked(state)
-    states = Counter(
+    states = [
         IDLE if slot in given_back and slot.state in {LEASED, KEPT} else slot.state
         for slot in state.slots
-    )
+    ]
     totals = {**vars(state.counters), "closed": MappingProxyType(dict(state.counters.closed))}
     return PoolStats(
         name=state.home.name,
@@ -31,11 +30,11 @@ def stats_locked(state: PoolState[Any]) -> PoolStats:
         max_size=state.limits.max_size,
         min_size=state.limits.min_size,
         size=len(state.slots),
-        connecting=states[CONNECTING],
-        idle=states[IDLE],
+        connecting=states.count(CONNECTING),
+        idle=states.count(IDLE),
         warm=sum(is_warm(slot) and slot not in given_back for slot in state.slots),
-        leased=states[LEASED] + states[KEPT],
-        maintenance=states[MAINTENANCE],
+        leased=states.count(LEASED) + states.count(KEPT),
+        maintenance=states.count(MAINTENANCE),
         waiting=len(state.waiters),
         **totals,
     )

@@ -229,7 +229,8 @@ class PooledWrapper(Stock):
         driver = self.driver_class(options, connect)
         label = settings.get("LABEL")  # Of one of several servers.
         name = f"{self.alias}@{label}" if label else self.alias
-        return ConnectionPool(name, driver, options, errors=ERRORS)
+        is_observed = app_settings().METRICS
+        return ConnectionPool(name, driver, options, errors=ERRORS, is_observed=is_observed)
 
     def close_pool(self) -> None:
         """Close the pools of this alias, as the stock method does; the next use makes new ones.

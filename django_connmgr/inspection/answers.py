@@ -8,6 +8,7 @@ from typing import Any
 
 from .._pool.stats import LeaseRecord
 from ..registry import Pool, registry
+from .numbers import alias_of, numbers_of
 from .process import describe_process
 from .recent import recent
 from .wire import MOST_RECORDS, NotUnderstood, encode_answer, encode_error
@@ -50,10 +51,6 @@ def _find(command: str) -> Callable[[Arguments], dict[str, Any]]:
     return found
 
 
-def alias_of(pool: Pool) -> str:
-    return pool.name.partition("@")[0]
-
-
 def _pools(arguments: Arguments) -> list[Pool]:
     """Those of one alias, or named so, if the arguments have one; all otherwise."""
     wanted = arguments.get("alias")
@@ -61,19 +58,11 @@ def _pools(arguments: Arguments) -> list[Pool]:
 
 
 def _status(arguments: Arguments) -> dict[str, Any]:
-    return {"pools": [_numbers(pool) for pool in _pools(arguments)], **recent.as_json()}
+    return {"pools": [numbers_of(pool) for pool in _pools(arguments)], **recent.as_json()}
 
 
-def _numbers(pool: Pool) -> dict[str, Any]:
-    stats = pool.stats()
-    longest = next(iter(pool.waiters(most=1)), None)
-    return {
-        **vars(stats),
-        "closed": dict(stats.closed),
-        "alias": alias_of(pool),
-        "cold": stats.idle - stats.warm,
-        "oldest_wait": 0.0 if longest is None else longest.waited,
-    }
+def _metrics(arguments: Arguments) -> dict[str, Any]:
+    return {"pools": [numbers_of(pool, with_timings=True) for pool in _pools(arguments)]}
 
 
 def _leases(arguments: Arguments) -> dict[str, Any]:
@@ -138,6 +127,7 @@ _LOOKS: dict[str, Callable[[Arguments], dict[str, Any]]] = {
     "status": _status,
     "leases": _leases,
     "waiters": _waiters,
+    "metrics": _metrics,
 }
 _DEEDS: dict[str, Callable[[Arguments], dict[str, Any]]] = {
     "recycle": _to_each(lambda pool, _: pool.recycle()),
