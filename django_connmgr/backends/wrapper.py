@@ -208,6 +208,14 @@ class PooledWrapper(Stock):
         return pool is True or isinstance(pool, dict) or parse_pool_options(pool)[0] is not None
 
     def _make_pool(self) -> ConnectionPool[Physical]:
+        driver = self.make_driver()
+        label = self.settings_dict.get("LABEL")  # Of one of several servers.
+        name = f"{self.alias}@{label}" if label else self.alias
+        is_observed = app_settings().METRICS
+        return ConnectionPool(name, driver, driver.options, errors=ERRORS, is_observed=is_observed)
+
+    def make_driver(self) -> PhysicalDriver:
+        """What a pool of connections as these settings say needs; raises for wrong ones."""
         settings = self.settings_dict
         if settings.get("CONN_MAX_AGE", 0) != 0:
             raise ImproperlyConfigured(
@@ -226,11 +234,7 @@ class PooledWrapper(Stock):
             )
         # Not this wrapper's own method: the pool would keep it, and what it leases, for ever.
         connect = functools.partial(open_apart, type(self), settings, self.alias)
-        driver = self.driver_class(options, connect)
-        label = settings.get("LABEL")  # Of one of several servers.
-        name = f"{self.alias}@{label}" if label else self.alias
-        is_observed = app_settings().METRICS
-        return ConnectionPool(name, driver, options, errors=ERRORS, is_observed=is_observed)
+        return self.driver_class(options, connect)
 
     def close_pool(self) -> None:
         """Close the pools of this alias, as the stock method does; the next use makes new ones.

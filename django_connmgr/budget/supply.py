@@ -1,5 +1,6 @@
 """How many connections a server takes."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django.db import Error, connections
@@ -34,12 +35,16 @@ def ask_server(alias: str) -> Supply:
     try:
         with wrapper.cursor() as cursor:
             if wrapper.vendor == "postgresql":
-                cursor.execute(_POSTGRESQL)
-                return Supply(*cursor.fetchone())
+                return ask_postgresql(lambda sql: cursor.execute(sql) or cursor.fetchone())
             cursor.execute("SELECT @@max_connections")
             return Supply(cursor.fetchone()[0], reserved=1)  # For an administrator.
     except Error as error:
         return Supply(None, note=f"not known, because it cannot be asked ({_first_line(error)})")
+
+
+def ask_postgresql(fetch_row: Callable[[str], Any]) -> Supply:
+    """By what runs a query and returns its first row."""
+    return Supply(*fetch_row(_POSTGRESQL))
 
 
 def _first_line(error: Exception) -> str:

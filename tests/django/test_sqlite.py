@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from django.db import OperationalError, connections, transaction
 
-from django_connmgr import PoolTimeout, pools, with_connection
+from django_connmgr import (
+    PoolTimeout,
+    lease_connection,
+    pools,
+    release_connection,
+    with_connection,
+)
 from testproject.shop.models import Customer
 
 from .conftest import PoolOf
@@ -84,3 +90,13 @@ def test_sqlites_own_errors_come_through(alias_of: AliasOf, tmp_path: Path) -> N
     with pytest.raises(OperationalError, match="unable to open database file"):
         ask("SELECT 1", using=alias)
     assert connections[alias].connection_pool.stats().size == 0
+
+
+def test_a_cursor_of_the_driver_s_own_takes_a_statement_without_parameters(pool_of: PoolOf) -> None:
+    pool_of("file")
+    connection = lease_connection("file")
+    cursor = connection.connection.cursor()
+    assert cursor.execute("SELECT 1").fetchone() == (1,)
+    assert cursor.execute("SELECT ?", [2]).fetchone() == (2,)
+    cursor.close()
+    release_connection("file")

@@ -40,6 +40,7 @@ MAY_ENTER: dict[str, set[str]] = {
     "inspection": {"__init__", "_pool", "app_settings", "clusters", "project", "registry"},
     "instrumentation": {"__init__", "_pool", "inspection"},
     "budget": {"clusters", "conf"},
+    "doctor": {"_pool", "app_settings", "budget", "clusters", "conf", "exceptions"},
     "budget_check": {"app_settings", "budget"},
     "api": {"block", "units", "_pool"},
     "middleware": {"app_settings", "clusters", "consistency", "units"},
@@ -48,7 +49,8 @@ MAY_ENTER: dict[str, set[str]] = {
     "replica_checks": {"clusters", "middleware"},
     "apps": {"budget_check", "checks", "inspection", "integrations", "replica_checks", "units"},
     "management": {
-        *("_pool", "api", "app_settings", "budget", "clusters", "conf", "inspection", "project"),
+        *("_pool", "api", "app_settings", "budget", "clusters", "conf", "doctor"),
+        *("inspection", "project"),
     },
     "testing": {"_pool", "app_settings", "clusters", "consistency", "replicas"},
     "pytest_plugin": {"testing"},

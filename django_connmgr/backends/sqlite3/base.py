@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from django.db.backends.sqlite3 import base as stock
 
@@ -13,11 +13,19 @@ from ..driver import PhysicalDriver
 from ..wrapper import PooledWrapper
 
 
+class _PlainCursor(sqlite3.Cursor):
+    """Takes ``None`` for no parameters, as cursors that hold are made to hand on."""
+
+    def execute(self, sql: str, parameters: Any = None, /) -> Self:
+        return super().execute(sql, () if parameters is None else parameters)
+
+
 class HoldingConnection:
     """Mixed in before a class of connections: makes cursors that hold, of whichever class."""
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
-        return super().cursor(HOLDING[factory])  # type: ignore[misc]
+        plain = _PlainCursor if factory is sqlite3.Cursor else factory
+        return super().cursor(HOLDING[plain])  # type: ignore[misc]
 
 
 class SQLiteDriver(PhysicalDriver):

@@ -5,7 +5,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ..subcommands import budget, killing, leases, replicas, status, steering, waiters, watch
+from ..subcommands import (
+    budget,
+    doctor,
+    killing,
+    leases,
+    replicas,
+    status,
+    steering,
+    waiters,
+    watch,
+)
 from ..subcommands.outcome import Failed
 
 #: Modules, or objects like them, whose docstring is the help: ``add_arguments(parser)`` adds their
@@ -23,6 +33,7 @@ SUBCOMMANDS: dict[str, Any] = {
     "kill-lease": killing,
     "replicas": replicas,
     "budget": budget,
+    "doctor": doctor,
 }
 
 

@@ -1,0 +1,1 @@
+"""Proves on the real databases that pooling works here."""
