@@ -55,6 +55,10 @@ class AppSettings:
     METRICS: bool = False
     #: What runs, for ``connmgr budget``: ``{"web": (hosts, processes on each)}``.
     PROCESSES: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    #: Who may see the page, and who may steer from it: functions of a request, or their paths;
+    #: ``None``: staff, and superusers.
+    PAGE_ACCESS: str | Callable[..., bool] | None = None
+    PAGE_STEERING: str | Callable[..., bool] | None = None
     #: The signal that writes a report to the log.
     REPORT_SIGNAL: str | None = None
 
@@ -103,6 +107,10 @@ def _is_key(value: Any) -> bool:
     return callable(value) or isinstance(value, str)
 
 
+def _is_permission(value: Any) -> bool:
+    return value is None or _is_key(value)
+
+
 def _is_directory(value: Any) -> bool:
     return value is None or isinstance(value, (str, os.PathLike))
 
@@ -129,6 +137,7 @@ def _are_processes(value: Any) -> bool:
 Rule = tuple[Callable[[Any], bool], str]
 
 _SECONDS: Rule = (_is_amount, "seconds, 0 or more")
+_PERMISSION: Rule = (_is_permission, "a function of a request, its dotted path, or None")
 _BOOLEAN: Rule = (_is_bool, "True or False")
 
 
@@ -152,6 +161,8 @@ _TAKES: dict[str, Rule] = {
     "PROJECT": (lambda value: isinstance(value, str), "a string"),
     "METRICS": _BOOLEAN,
     "PROCESSES": (_are_processes, "a dict such as {'web': (2, 6)}: hosts, processes on each"),
+    "PAGE_ACCESS": _PERMISSION,
+    "PAGE_STEERING": _PERMISSION,
     "REPORT_SIGNAL": (_is_signal, "the name of a signal, such as 'SIGUSR2', or None"),
 }
 

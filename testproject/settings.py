@@ -33,11 +33,17 @@ MIDDLEWARE = ["testproject.shop.middleware.DatabaseErrorMiddleware"]
 
 DATABASES = {"default": default_database(env, fallback=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 
+# The example has no users: each client on this machine may see the page of connections.
+CONNMGR: dict[str, object] = {
+    "PAGE_ACCESS": "testproject.access.is_local",
+    "PAGE_STEERING": "testproject.access.is_local",
+}
+
 servers = env.list("DATABASE_SERVERS", default=[])
 if servers:
     DATABASES = with_replicas(DATABASES["default"], servers)
     DATABASE_ROUTERS = ["django_connmgr.routers.ReplicaRouter"]
-    CONNMGR = {"WAIT": env.float("REPLICA_WAIT", default=0.05)}
+    CONNMGR["WAIT"] = env.float("REPLICA_WAIT", default=0.05)
     MIDDLEWARE = ["django_connmgr.middleware.UnitOfWorkMiddleware", *MIDDLEWARE]
 
 PAYMENT_SECONDS = env.float("PAYMENT_SECONDS", default=0.05)

@@ -8,5 +8,6 @@ from .status import pool_status
 
 urlpatterns = [
     path("pool/", pool_status),
+    path("connmgr/", include("django_connmgr.inspection.web.urls")),
     path("", include("testproject.shop.urls")),
 ]

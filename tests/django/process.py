@@ -74,6 +74,7 @@ class Python:
         driver: str = "psycopg",
         status: int = 0,
         stderr_has: str = "",
+        settings: str = "testproject.settings",
     ) -> str:
         """Run it, see that it ends with ``status``, return what it printed.
 
@@ -81,6 +82,7 @@ class Python:
         """
         code = _PRELUDE.format(hide=_HIDE[driver]) + textwrap.dedent(script)
         environment = self.environment(url=url, pool=pool, engine=engine)
+        environment["DJANGO_SETTINGS_MODULE"] = settings
         if driver == "psycopg2" and "fork" not in script:
             environment |= recording()  # Nothing else of the tests runs on that driver.
         done = self.run(

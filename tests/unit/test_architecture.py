@@ -37,7 +37,10 @@ MAY_ENTER: dict[str, set[str]] = {
     "routers": {"app_settings", "clusters", "consistency"},
     "replicas": {"_pool", "app_settings", "clusters", "consistency"},
     "project": {"app_settings"},
-    "inspection": {"__init__", "_pool", "app_settings", "clusters", "project", "registry"},
+    "inspection": {
+        *("__init__", "_pool", "api", "app_settings", "clusters", "project", "registry"),
+        "replicas",
+    },
     "instrumentation": {"__init__", "_pool", "inspection"},
     "budget": {"clusters", "conf"},
     "doctor": {"_pool", "app_settings", "budget", "clusters", "conf", "exceptions"},
@@ -61,7 +64,7 @@ MAY_ENTER: dict[str, set[str]] = {
 MOST_IN_THE_POOL = 3_100
 #: What is there for replicas only: several pools behind one alias.
 OF_SEVERAL = {"host.py", "hosts.py", "lag.py", "position.py"}
-MOST_IN_ALL = 13_500
+MOST_IN_ALL = 15_000
 MOST_IN_A_FUNCTION = 40
 #: As many classes of ours a class may stand on; drivers and engines one more.
 MOST_BELOW = 1

@@ -1,0 +1,1 @@
+"""A page of the pools of every process on this host."""
