@@ -32,11 +32,12 @@ MAY_ENTER: dict[str, set[str]] = {
     "consistency": {"_pool", "app_settings", "units", "block", "exceptions"},
     "backends": {
         *("_pool", "app_settings", "clusters", "conf", "consistency", "exceptions", "registry"),
-        *("signals", "units"),
+        *("project", "signals", "units"),
     },
     "routers": {"app_settings", "clusters", "consistency"},
     "replicas": {"_pool", "app_settings", "clusters", "consistency"},
     "project": {"app_settings"},
+    "server_view": {"budget"},
     "inspection": {
         *("__init__", "_pool", "api", "app_settings", "clusters", "project", "registry"),
         "replicas",
@@ -53,7 +54,7 @@ MAY_ENTER: dict[str, set[str]] = {
     "apps": {"budget_check", "checks", "inspection", "integrations", "replica_checks", "units"},
     "management": {
         *("_pool", "api", "app_settings", "budget", "clusters", "conf", "doctor"),
-        *("inspection", "project"),
+        *("inspection", "project", "server_view"),
     },
     "testing": {"_pool", "app_settings", "clusters", "consistency", "replicas"},
     "pytest_plugin": {"testing"},

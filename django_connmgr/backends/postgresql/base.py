@@ -13,6 +13,7 @@ from ..driver import PhysicalDriver
 from ..physical import Physical
 from ..probe import Probe
 from ..wrapper import PooledWrapper
+from .names import application_name, is_named_by_user
 
 #: The least that libpq takes for ``connect_timeout``, in seconds.
 LEAST_CONNECT_TIMEOUT = 2
@@ -51,6 +52,10 @@ class PooledPostgreSQL(PooledWrapper):
     def adjust_params(self, params: dict[str, Any], timeout: float) -> None:
         params.setdefault("connect_timeout", max(math.ceil(timeout), LEAST_CONNECT_TIMEOUT))
         params["cursor_factory"] = HOLDING[params["cursor_factory"]]
+        if not is_named_by_user(params):
+            label = self.settings_dict.get("LABEL")  # Of one of several servers.
+            alias = f"{self.alias}@{label}" if label else self.alias
+            params["application_name"] = application_name(alias)
 
     can_probe: ClassVar[bool] = True
 

@@ -11,6 +11,7 @@ from ..subcommands import (
     killing,
     leases,
     replicas,
+    server,
     status,
     steering,
     waiters,
@@ -32,6 +33,7 @@ SUBCOMMANDS: dict[str, Any] = {
     "resize": steering.resize,
     "kill-lease": killing,
     "replicas": replicas,
+    "server": server,
     "budget": budget,
     "doctor": doctor,
 }
