@@ -4,7 +4,7 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 
 from . import budget_check, checks, integrations, replica_checks
-from .inspection import opening
+from .inspection import opening, signal_report
 from .units import commands, requests
 
 
@@ -22,3 +22,4 @@ class ConnMgrConfig(AppConfig):
         commands.wrap_commands()
         integrations.install_loaded()
         opening.install()
+        signal_report.install()

@@ -170,6 +170,8 @@ _CONVERTERS: dict[str, Callable[[object], Any]] = {
     "reclaim": _boolean,
     "reset": _reset,
     "leak_threshold": _seconds,
+    "slow_acquire": _seconds,
+    "idle_transaction": _seconds,
     "permanent_checkout": _one_of("allow", "warn", "forbid"),
     "check": _callable_or_none,
     "configure": _callable_or_none,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
+from django_connmgr._pool.logs import moderation
 from testproject.cluster import Cluster, ServerMissing, running_cluster
 
 from . import recording  # noqa: F401 - keeps processes from being recorded unasked
@@ -39,6 +40,12 @@ def django_db_modify_db_settings(
         )
     directory: Path = tmp_path_factory.mktemp("sqlite")
     connections.settings["file"]["TEST"]["NAME"] = str(directory / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def log_without_a_past() -> None:
+    """What one test logged is not counted against the next."""
+    moderation.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,12 @@
 """What is done to connections: opened, looked at, cleaned, closed. No lock, no table."""
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Generic
 
 from .driver import C, ConnectionState, Driver
 from .jitter import Jitter
+from .logs import logger
 from .slot import CloseReason, Slot, look_into
-
-logger = logging.getLogger("django_connmgr.pool")
 
 
 class Connector(Generic[C]):
@@ -76,6 +74,7 @@ class Connector(Generic[C]):
                 "Pool %r: a connection could not be reset, so it is closed.",
                 self.name,
                 exc_info=True,
+                extra={"pool": self.name},
             )
             return CloseReason.RESET_FAILED
         slot.watch = driver.watch(connection)

@@ -1,6 +1,5 @@
 """The lock, the state behind it, and what becomes of its decisions."""
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -12,14 +11,13 @@ from .driver import C, Driver
 from .events import Event, emit
 from .lease import Lease
 from .limits import Limits
+from .logs import logger
 from .lost import Lost
 from .observed import ObservedState
 from .reaper import reaper
 from .scope import Home
 from .slot import CloseReason, Slot
 from .state import PoolState, PoolStatus
-
-logger = logging.getLogger("django_connmgr.pool")
 
 R = TypeVar("R")
 
@@ -69,6 +67,7 @@ class Core(Generic[C]):
                     "Pool %r: took back a connection that thread %r never released.",
                     self.home.name,
                     name,
+                    extra={"pool": self.home.name, "owner": name},
                 )
                 emit(Event(kind="reaped", pool=self.home.name, owner=name))
             decision = self._close(decision.close) if decision.close else None
@@ -153,6 +152,7 @@ class Core(Generic[C]):
                 "Pool %r: a connection was found dead; %d other idle ones of its age go with it.",
                 self.home.name,
                 condemned,
+                extra={"pool": self.home.name},
             )
         return is_alive
 

@@ -1,11 +1,10 @@
 """What happens to a pool now and then, told to whatever listens."""
 
-import logging
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-logger = logging.getLogger("django_connmgr.pool")
+from .logs import logger
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,8 @@ class Limits:
     check_after: float = 30.0
     reclaim: bool = True
     leak_threshold: float = 0.0
+    slow_acquire: float = 0.0
+    idle_transaction: float = 0.0
     #: What is not used any more stays warm for its owner ("request"), or not ("transaction").
     release: str = "request"
 
@@ -72,7 +74,7 @@ def conflicts(limits: Limits) -> Iterator[tuple[set[str], str, str]]:
     if most is not None and least > most:
         message = f"Pool option 'min_size' ({least}) is larger than 'max_size' ({most})."
         yield {"min_size", "max_size"}, message, "Lower min_size or raise max_size."
-    for option in ("min_size", "keepalive", "leak_threshold"):
+    for option in ("min_size", "keepalive", "leak_threshold", "idle_transaction"):
         if getattr(limits, option) and not limits.reap_interval:
             yield (
                 {option, "reap_interval"},

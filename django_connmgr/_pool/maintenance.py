@@ -1,17 +1,15 @@
 """What is done for one pool in the background: reap, retire, check, keep alive, refill."""
 
-import logging
 from typing import Generic
 
 from .core import Core
 from .driver import C
 from .lease import Lease
+from .logs import logger
+from .long_leases import LongLeases
 from .owner import here
-from .report import describe_leak
 from .slot import CLOSED, IDLE, CloseReason, Slot
 from .state import PoolStatus
-
-logger = logging.getLogger("django_connmgr.pool")
 
 
 class Maintenance(Generic[C]):
@@ -19,6 +17,7 @@ class Maintenance(Generic[C]):
 
     def __init__(self, core: Core[C]) -> None:
         self._core = core
+        self._long_leases = LongLeases(core)
 
     def reap(self) -> None:
         """Take back what was lost, and clean it: its transaction may hold locks."""
@@ -30,7 +29,7 @@ class Maintenance(Generic[C]):
     def run(self) -> None:
         """One pass."""
         self.reap()
-        self._tell_of_leaks()
+        self._long_leases.look()
         for slot in self._idle_slots():
             self._tend(slot)
         while self._refill():
@@ -40,13 +39,6 @@ class Maintenance(Generic[C]):
     def _idle_slots(self) -> list[Slot[C]]:
         with self._core.lock:
             return self._core.state.idle_slots_locked()
-
-    def _tell_of_leaks(self) -> None:
-        """Log, once each, the leases that were held for longer than ``leak_threshold``."""
-        core = self._core
-        if core.state.limits.leak_threshold:
-            for owner, stack, held in core.run(core.state.leaks_locked):
-                logger.warning(describe_leak(core.home.name, owner, stack, held))
 
     def _tend(self, slot: Slot[C]) -> None:
         """Do what one idle connection needs, if anything."""
@@ -93,7 +85,10 @@ class Maintenance(Generic[C]):
                 return False
         except Exception as error:
             logger.warning(
-                "Pool %r: could not connect in the background: %s", core.home.name, error
+                "Pool %r: could not connect in the background: %s",
+                core.home.name,
+                error,
+                extra={"pool": core.home.name},
             )
             return False
         with core.lock:

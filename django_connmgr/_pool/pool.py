@@ -11,10 +11,11 @@ from .errors import Errors
 from .events import Event, emit
 from .lease import Holder, Lease
 from .limits import Limits
+from .logs import logger
 from .maintenance import Maintenance
 from .observed import ObservedState
 from .owner import here
-from .report import describe_exhaustion, stack_here
+from .report import describe_exhaustion, stack_here, waits_for_a_thread
 from .scope import Scope
 from .slot import CLOSED, MAINTENANCE, CloseReason, Slot
 from .state import LOOK_AGAIN, PoolStatus
@@ -22,6 +23,9 @@ from .stats import LeaseRecord, PoolStats, WaiterRecord
 from .timings import Timings
 from .view import as_records, leases_locked, stats_locked, waiters_locked
 from .waiter import Waiter
+
+#: As often a transaction that sits idle is looked at before it is told of.
+LOOKS = 4
 
 
 class ConnectionPool(Generic[C]):
@@ -96,7 +100,7 @@ class ConnectionPool(Generic[C]):
             slot: Any = lease.slot
             if slot.leased_at - slot.idle_since > state.look_after or slot.watch():
                 deadline = now + (state.limits.timeout if timeout is None else timeout)
-                self._make_ready(lease, scope, deadline, connect or self.driver.connect)
+                self._make_ready(lease, scope, now, deadline, connect or self.driver.connect)
         except BaseException:
             # Timeouts included. A second exception in here is the finaliser's business.
             if waiter is not None and not waiter.is_out:
@@ -147,12 +151,13 @@ class ConnectionPool(Generic[C]):
         self,
         lease: Lease[C],
         scope: Scope | None,
+        began: float,
         deadline: float,
         connect: Callable[[float], C],
     ) -> None:
         """Open a connection, or see that a doubtful one works; if not, queue again, in front."""
         core, state = self._core, self._state
-        began = core.now()
+        promised_at = lease.held_slot().leased_at if lease.is_held() else began
         while not self._has_connection(lease, deadline, connect):
             now = core.now()
             if now >= deadline:  # A frozen server took all the time there was.
@@ -163,6 +168,8 @@ class ConnectionPool(Generic[C]):
             self._wait(lease, waiter)
         if state.limits.leak_threshold:
             lease.held_slot().stack = stack_here()
+        if state.limits.slow_acquire:
+            self._tell_if_slow(scope, began, promised_at)
 
     def _has_connection(
         self, lease: Lease[C], deadline: float, connect: Callable[[float], C]
@@ -178,6 +185,25 @@ class ConnectionPool(Generic[C]):
         self.count("checkouts", -1)
         return False
 
+    def _tell_if_slow(self, scope: Scope | None, began: float, promised_at: float) -> None:
+        """Log an acquire that took longer than ``slow_acquire``, and what it took so long for."""
+        took = self._now() - began
+        if took < self._state.limits.slow_acquire:
+            return
+        queued, unit = promised_at - began, "" if scope is None else scope.name
+        owner = here.owner.name
+        logger.warning(
+            "Pool %r: thread %r%s got a connection after %.3f s: %.3f s in the queue, %.3f s to "
+            "connect or to check.",
+            self.name,
+            owner,
+            f" in {unit}" if unit else "",
+            took,
+            queued,
+            took - queued,
+            extra={"pool": self.name, "owner": owner, "unit": unit, "seconds": took},
+        )
+
     def _timed_out(self, waited: float, scope: Scope | None) -> Exception:
         core, state = self._core, self._state
         self.count("timeouts")
@@ -185,7 +211,10 @@ class ConnectionPool(Generic[C]):
         with core.lock:
             stats = stats_locked(state)
             seen = leases_locked(state, core.now(), warm=not state.limits.reclaim)
-        error = self.errors.timeout(describe_exhaustion(stats, as_records(seen), waited))
+        # Looked at only now: a stack tells where a thread is, and costs nothing before.
+        blocked = sum(waits_for_a_thread(owner) for _, owner, _ in seen)
+        text = describe_exhaustion(stats, as_records(seen), waited, blocked)
+        error = self.errors.timeout(text)
         error.__cause__ = core.connector.error
         self._tell("timeout", scope=scope, seconds=waited)
         return error
@@ -422,7 +451,10 @@ class ConnectionPool(Generic[C]):
     @property
     def reap_interval(self) -> float:
         """Seconds between two passes of ``maintain()``; 0 for none."""
-        return self._state.limits.reap_interval
+        limits = self._state.limits
+        if limits.idle_transaction and limits.reap_interval:
+            return min(limits.reap_interval, limits.idle_transaction / LOOKS)
+        return limits.reap_interval
 
     def has_lost(self) -> bool:
         """Whether leases ended without a release and no thread has seen to them yet."""

@@ -12,8 +12,10 @@ from .stats import LeaseRecord, PoolStats
 MOST_LEASES = 5
 
 
-def describe_exhaustion(stats: PoolStats, leases: Sequence[LeaseRecord], waited: float) -> str:
-    """The message of a ``PoolTimeout``."""
+def describe_exhaustion(
+    stats: PoolStats, leases: Sequence[LeaseRecord], waited: float, blocked: int = 0
+) -> str:
+    """The message of a ``PoolTimeout``; ``blocked`` holders wait for another thread."""
     idle = f"{stats.idle} idle ({stats.warm} warm)" if stats.warm else f"{stats.idle} idle"
     numbers = (
         f"No connection from pool {stats.name!r} within {waited:.1f} s: "
@@ -26,7 +28,7 @@ def describe_exhaustion(stats: PoolStats, leases: Sequence[LeaseRecord], waited:
         holders.insert(0, "Oldest holders:")
     if len(leases) > MOST_LEASES:
         holders.append(f"  and {len(leases) - MOST_LEASES} more")
-    return "\n".join([numbers, *holders, _advice(stats)])
+    return "\n".join([numbers, *holders, _advice(stats, blocked)])
 
 
 def _describe_lease(lease: LeaseRecord) -> str:
@@ -43,11 +45,17 @@ def _describe_lease(lease: LeaseRecord) -> str:
     return ", ".join(words)
 
 
-def _advice(stats: PoolStats) -> str:
+def _advice(stats: PoolStats, blocked: int) -> str:
     if stats.status == "suspended":
         return "The pool is suspended; call resume() on it."
     if not stats.leased and not stats.idle:
         return "Connecting to the server takes too long; see whether it can be reached."
+    if blocked:
+        return (
+            f"{blocked} of {stats.leased} holders wait for another thread, which may itself wait "
+            "here for a connection: give the connection back before that (released(), or the end "
+            "of the with_connection() block), or raise max_size by the number of such threads."
+        )
     return (
         "Hold connections for less time (with_connection(), release_connection()), "
         "or raise max_size."
@@ -62,6 +70,47 @@ def describe_leak(pool: str, owner: Owner | None, stack: StackSummary, held: flo
     )
     now = stack_of(owner)
     return f"{text}\nThe thread is here now:\n{now}" if now else text
+
+
+def describe_idle_transaction(pool: str, owner: Owner | None, unit: str, seconds: float) -> str:
+    """What to log about an open transaction that has run no query for so long."""
+    within = f" in {unit}" if unit else ""
+    text = (
+        f"Pool {pool!r}: thread {name_of(owner)!r}{within} sits in an open transaction, and has "
+        f"run no query for {seconds:.1f} s, as far as can be seen."
+    )
+    now = stack_of(owner)
+    return f"{text}\nThe thread is here now:\n{now}" if now else text
+
+
+#: Functions in which a thread waits for another one, by the ends of their files.
+_WAITS = {
+    ("threading.py", "join"),
+    ("concurrent/futures/_base.py", "result"),
+    ("concurrent/futures/_base.py", "exception"),
+    ("concurrent/futures/_base.py", "wait"),
+    ("concurrent/futures/thread.py", "shutdown"),
+    ("multiprocessing/pool.py", "wait"),
+    ("queue.py", "get"),
+    ("queue.py", "join"),
+    ("asgiref/sync.py", "__call__"),
+    ("asgiref/current_thread_executor.py", "run_until_future"),
+}
+#: As many of the innermost calls are looked at.
+_DEPTH = 12
+
+
+def waits_for_a_thread(owner: Owner | None) -> bool:
+    """Whether the thread is blocked until another one is done, as far as its stack shows."""
+    frame = None if owner is None else sys._current_frames().get(owner.ident)
+    for _ in range(_DEPTH):
+        if frame is None:
+            return False
+        path, name = frame.f_code.co_filename.replace("\\", "/"), frame.f_code.co_name
+        if any(name == function and path.endswith(end) for end, function in _WAITS):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def name_of(owner: Owner | None) -> str:

@@ -85,8 +85,10 @@ class PoolState(Generic[C]):
         #: As in ``limits``, but infinity where there is no limit.
         self.max_size = float("inf") if limits.max_size is None else limits.max_size
         #: After so many seconds a connection is looked into before it is handed out: at once,
-        #: where it is to be noted who got it.
-        self.look_after = float("-inf") if limits.leak_threshold else limits.check_after
+        #: where it is to be noted who got it, or how long that took.
+        self.look_after = limits.check_after
+        if limits.leak_threshold or limits.slow_acquire:
+            self.look_after = float("-inf")
         self._note_locked()
 
     def _note_locked(self) -> None:
@@ -685,14 +687,19 @@ class PoolState(Generic[C]):
                 self.lost.queue.append((slot, witness, True))
         self.serve_locked(now)
 
-    def leaks_locked(self, now: float) -> list[tuple[Owner | None, StackSummary, float]]:
-        """Owner, stack and age of leases held for ``leak_threshold``; of each only once."""
+    def leaks_locked(
+        self, now: float
+    ) -> list[tuple[Slot[C], float, Owner | None, StackSummary, float]]:
+        """Slot, beginning, owner, stack and age of leases held for ``leak_threshold``.
+
+        Of each lease only once.
+        """
         leaks = []
         for slot in self.slots:
             stack, held = slot.stack, now - slot.leased_at
             is_held = slot.lease is not None and slot.state is not IDLE
             if is_held and stack is not None and held >= self.limits.leak_threshold:
-                leaks.append((slot.owner, stack, held))
+                leaks.append((slot, slot.leased_at, slot.owner, stack, held))
                 slot.stack = None
         return leaks
 

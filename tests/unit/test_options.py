@@ -67,6 +67,8 @@ def test_options_of_the_right_types_are_taken_as_they_are() -> None:
         "check_after": 1.0,
         "reclaim": False,
         "leak_threshold": 30.0,
+        "slow_acquire": 0.5,
+        "idle_transaction": 60.0,
         "release": "transaction",
         "permanent_checkout": "warn",
         "reset": print,
@@ -185,9 +187,10 @@ def test_an_unknown_option_is_told_with_the_nearest_known_one(key: str, nearest:
 @pytest.mark.parametrize("key", ["colour", 7])
 def test_an_option_like_no_other_is_told_with_all_of_them(key: object) -> None:
     assert problem({key: 1}).hint == (
-        "The options are: check, check_after, configure, keepalive, leak_threshold, "
-        "max_connecting, max_idle, max_lifetime, max_size, max_waiting, min_size, "
-        "permanent_checkout, reap_interval, reclaim, release, reset, timeout."
+        "The options are: check, check_after, configure, idle_transaction, keepalive, "
+        "leak_threshold, max_connecting, max_idle, max_lifetime, max_size, max_waiting, "
+        "min_size, permanent_checkout, reap_interval, reclaim, release, reset, slow_acquire, "
+        "timeout."
     )
 
 
