@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +19,10 @@ from django.utils.asyncio import async_unsafe
 
 from ._pool.pool import ConnectionPool
 from .block import Block
+from .registry import registry
 from .units.thread import release, release_all
+
+logger = logging.getLogger("django_connmgr.connections")
 
 _ON_A_LOOP = (
     "{0}() acts on the connections of the thread that calls it, and an event loop's has none: "
@@ -199,6 +204,17 @@ def _pool_of(wrapper: BaseDatabaseWrapper) -> ConnectionPool[Any] | None:
     return getattr(wrapper, "connection_pool", None)
 
 
+#: Seconds from one look at pools that are drained to the next.
+DRAIN_INTERVAL = 0.02
+
+
+def _warm(pool: ConnectionPool[Any], timeout: float) -> None:
+    try:
+        pool.warm(timeout)
+    except Exception as error:
+        logger.warning("Pool %r could not be warmed: %s", pool.name, error)
+
+
 class Pools(Mapping[str, ConnectionPool[Any]]):
     """The pools of this process, by alias: every alias of ``DATABASES`` that is pooled.
 
@@ -218,6 +234,44 @@ class Pools(Mapping[str, ConnectionPool[Any]]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def warm(self, timeout: float = 30.0) -> dict[str, int]:
+        """Open ``min_size`` connections of every pool before they are needed.
+
+        All at once, within ``timeout`` seconds in all. Returns how many are open, by alias; one
+        that fails is logged, has those that it opened, and does not keep the others.
+        """
+        made = dict(self)
+        deadline = time.monotonic() + timeout
+        threads = [
+            threading.Thread(target=_warm, args=(pool, timeout), name="django-connmgr-warm")
+            for pool in made.values()
+        ]
+        for thread in threads:
+            thread.daemon = True
+            thread.start()
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        return {alias: pool.stats().size for alias, pool in made.items()}
+
+    def drain(self, timeout: float = 30.0) -> bool:
+        """Let what is in flight end, open nothing new, and close every pool: for SIGTERM.
+
+        A unit of work that has begun goes on with the connections that there are. Pools close
+        when nothing is leased, warm or awaited any more, or after ``timeout`` seconds: then what
+        is still leased is closed when it comes back, and false is returned. Queries after that
+        raise ``PoolClosed``. With ``release="transaction"`` a unit that is between two queries
+        has nothing, and so is not waited for.
+        """
+        deadline = time.monotonic() + timeout
+        left = registry.all()
+        while left := [pool for pool in left if not pool.wind_down()]:
+            if time.monotonic() >= deadline:
+                for pool in left:
+                    pool.close()
+                return False
+            time.sleep(DRAIN_INTERVAL)
+        return True
 
     def __repr__(self) -> str:
         return f"<Pools {dict(self)!r}>"

@@ -67,22 +67,18 @@ class Maintenance(Generic[C]):
             return CloseReason.CHECK_FAILED
         return None
 
+    def warm(self, deadline: float) -> None:
+        """Open connections up to ``min_size`` until then; raises what connecting does."""
+        while self._core.now() < deadline and self._open_one(deadline):
+            pass
+
     def _refill(self) -> bool:
         """Open one connection towards ``min_size``; false if there is nothing (more) to do."""
         core, state = self._core, self._core.state
-        lease: Lease[C] = Lease(core.home)
-        with core.lock:
-            now = core.now()
-            is_used = state.status is PoolStatus.OPEN and state.counters.opened > 0
-            if not is_used or len(state.slots) >= state.limits.min_size:
-                return False
-            if not state.reserve_locked(lease, here.owner, None, now):
-                return False
-        slot = lease.held_slot()
+        if not state.counters.opened:
+            return False  # No thread has used this pool yet.
         try:
-            deadline = now + state.limits.timeout
-            if not core.open(lease, slot, deadline, core.connector.driver.connect):
-                return False
+            return self._open_one(core.now() + state.limits.timeout)
         except Exception as error:
             logger.warning(
                 "Pool %r: could not connect in the background: %s",
@@ -90,6 +86,20 @@ class Maintenance(Generic[C]):
                 error,
                 extra={"pool": core.home.name},
             )
+            return False
+
+    def _open_one(self, deadline: float) -> bool:
+        """Open one connection if there are fewer than ``min_size``; false if not."""
+        core, state = self._core, self._core.state
+        lease: Lease[C] = Lease(core.home)
+        with core.lock:
+            is_open = state.status is PoolStatus.OPEN
+            if not is_open or len(state.slots) >= state.limits.min_size:
+                return False
+            if not state.reserve_locked(lease, here.owner, None, core.now()):
+                return False
+        slot = lease.held_slot()
+        if not core.open(lease, slot, deadline, core.connector.driver.connect):
             return False
         with core.lock:
             state.counters.checkouts -= 1

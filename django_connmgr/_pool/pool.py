@@ -385,6 +385,28 @@ class ConnectionPool(Generic[C]):
             with core.lock:
                 state.drainers.remove(bell)
 
+    def warm(self, timeout: float = 30.0) -> int:
+        """Open ``min_size`` connections now; returns how many are open, perhaps fewer.
+
+        Raises what opening one does. ``timeout`` is in seconds, for all of them.
+        """
+        self._maintenance.warm(self._core.now() + timeout)
+        return self.stats().size
+
+    def wind_down(self) -> bool:
+        """Open nothing more than there is; true, and closed, once no unit of work needs it.
+
+        For the end of a process: what is in flight goes on with the connections that there are,
+        and one may be opened if there is none. To be called until it is true.
+        """
+        stats = self.stats()
+        if stats.leased or stats.warm or stats.waiting or stats.connecting:
+            if stats.max_size is None or stats.max_size > max(stats.size, 1):
+                self.resize(max(stats.size, 1), min_size=0)
+            return False
+        self.close()
+        return True
+
     def suspend(self) -> None:
         """Hand nothing out until ``resume()``: acquires wait, within their deadlines."""
         self._core.run(self._state.set_status_locked, PoolStatus.SUSPENDED)
@@ -484,6 +506,11 @@ class ConnectionPool(Generic[C]):
             return None
         with self._lock:
             return self._state.timings_locked()
+
+    @property
+    def connect_error(self) -> Exception | None:
+        """The last failed connect, until one succeeds."""
+        return self._core.connector.error
 
     def count_leases(self) -> int:
         """How many connections are in use, or about to be, without the lock: for balancing."""

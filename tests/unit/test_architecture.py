@@ -37,16 +37,18 @@ MAY_ENTER: dict[str, set[str]] = {
     "routers": {"app_settings", "clusters", "consistency"},
     "replicas": {"_pool", "app_settings", "clusters", "consistency"},
     "project": {"app_settings"},
+    "health": {"_pool", "registry"},
+    "health_view": {"health"},
     "server_view": {"budget"},
     "inspection": {
         *("__init__", "_pool", "api", "app_settings", "clusters", "project", "registry"),
         "replicas",
     },
-    "instrumentation": {"__init__", "_pool", "inspection"},
+    "instrumentation": {"__init__", "_pool", "health", "inspection"},
     "budget": {"clusters", "conf"},
     "doctor": {"_pool", "app_settings", "budget", "clusters", "conf", "exceptions"},
     "budget_check": {"app_settings", "budget"},
-    "api": {"block", "units", "_pool"},
+    "api": {"_pool", "block", "registry", "units"},
     "middleware": {"app_settings", "clusters", "consistency", "units"},
     "integrations": {"app_settings", "consistency", "units"},
     "checks": {"app_settings", "backends", "conf"},
@@ -62,7 +64,7 @@ MAY_ENTER: dict[str, set[str]] = {
 }
 
 #: The most lines of the heart, of all, and of one function or class.
-MOST_IN_THE_POOL = 2_960
+MOST_IN_THE_POOL = 3_000
 #: What is there for replicas only: several pools behind one alias.
 OF_SEVERAL = {"host.py", "hosts.py", "lag.py", "position.py"}
 #: What only watches and tells.
