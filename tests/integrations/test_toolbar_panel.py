@@ -88,9 +88,10 @@ def test_it_stands_in_the_toolbar_of_a_page(cluster: Cluster) -> None:
     settings = "tests.integrations.toolbarsettings"
     done = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": settings, "DATABASE_URL": cluster.url},
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert re.search(r"<small>\s*1 leased, [\d.]+ ms", done.stdout), done.stdout
 
 
