@@ -35,7 +35,7 @@ def ask_server(alias: str) -> Supply:
     try:
         with wrapper.cursor() as cursor:
             if wrapper.vendor == "postgresql":
-                return ask_postgresql(lambda sql: cursor.execute(sql) or cursor.fetchone())
+                return ask_postgresql(lambda sql: _fetch_row(cursor, sql))
             cursor.execute("SELECT @@max_connections")
             return Supply(cursor.fetchone()[0], reserved=1)  # For an administrator.
     except Error as error:
@@ -45,6 +45,11 @@ def ask_server(alias: str) -> Supply:
 def ask_postgresql(fetch_row: Callable[[str], Any]) -> Supply:
     """By what runs a query and returns its first row."""
     return Supply(*fetch_row(_POSTGRESQL))
+
+
+def _fetch_row(cursor: Any, sql: str) -> Any:
+    cursor.execute(sql)
+    return cursor.fetchone()
 
 
 def _first_line(error: Exception) -> str:

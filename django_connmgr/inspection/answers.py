@@ -61,6 +61,11 @@ def _status(arguments: Arguments) -> dict[str, Any]:
     return {"pools": [numbers_of(pool) for pool in _pools(arguments)], **recent.as_json()}
 
 
+def _overview(arguments: Arguments) -> dict[str, Any]:
+    """All three at one moment, nearly."""
+    return {**_status(arguments), **_leases(arguments), **_waiters(arguments)}
+
+
 def _metrics(arguments: Arguments) -> dict[str, Any]:
     return {"pools": [numbers_of(pool, with_timings=True) for pool in _pools(arguments)]}
 
@@ -127,6 +132,7 @@ _LOOKS: dict[str, Callable[[Arguments], dict[str, Any]]] = {
     "status": _status,
     "leases": _leases,
     "waiters": _waiters,
+    "overview": _overview,
     "metrics": _metrics,
 }
 _DEEDS: dict[str, Callable[[Arguments], dict[str, Any]]] = {

@@ -177,14 +177,5 @@ def test_in_a_project_with_users_they_log_in_and_no_connection_is_held(
         settings="tests.django.pagesettings",
         pool="max_size=2",
     )
-    # It asks processes three times, and has no connection each time.
-    assert out.split() == [
-        "302",
-        "/accounts/login/?next=/connmgr/",
-        "403",
-        "200",
-        "403",
-        "[0,",
-        "0,",
-        "0]",
-    ]
+    # It has no connection while it asks the processes.
+    assert " ".join(out.split()) == "302 /accounts/login/?next=/connmgr/ 403 200 403 [0]"

@@ -138,7 +138,7 @@ def _closed(found: Any) -> list[tuple[str, int]]:
     return sorted((str(name), as_number(count)) for name, count in pairs)
 
 
-def draw_events(replies: list[Reply], most: int = 20) -> list[EventPicture]:
+def draw_events(replies: list[Reply], most: int = 10) -> list[EventPicture]:
     """What happened of late and is out of the ordinary, newest first."""
     events = [
         _draw_event(reply.pid, one)

@@ -41,13 +41,13 @@ _FOREVER = 365 * 24 * 3600
 @guarded(may_see)
 def page(request: HttpRequest) -> HttpResponse:
     """All processes of this project on this host; with ``?part`` only what changes."""
-    status, leases, waiters = ask("status"), ask("leases"), ask("waiters")
+    replies = ask("overview")
     context = {
         "project": project_name(),
-        "processes": draw_processes(status),
-        "leases": _rows(leases, "leases"),
-        "waiters": _rows(waiters, "waiters"),
-        "events": draw_events(status),
+        "processes": draw_processes(replies),
+        "leases": _rows(replies, "leases"),
+        "waiters": _rows(replies, "waiters"),
+        "events": draw_events(replies),
         "replicas": [one for primary in find_clusters() for one in Replicas(primary).status()],
         "may_steer": may_steer(request),
         "deeds": DEEDS,
