@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from functools import partial
 
 from django.core.management.base import OutputWrapper
 
@@ -23,22 +25,32 @@ from .verdict import broken_promises
 PAUSE = 0.05
 
 
-def run_demo(stdout: OutputWrapper, *, clients: int, requests: int) -> list[str]:
+def run_demo(
+    stdout: OutputWrapper, *, clients: int, requests: int, keeps_page: bool = False
+) -> list[str]:
     """Run both rounds and print the table; returns what went wrong on the pool.
 
-    Raises ``DemoError`` if the rounds cannot be run.
+    With ``keeps_page``, the pool's server stays until the user presses Enter. Raises ``DemoError``
+    if the rounds cannot be run.
     """
     with open_database() as database:
         database.connect("shop-demo").close()  # Fails here if the server cannot be reached.
         manage(Engine.POOLED.environment(database.url), "migrate", "--verbosity=0")
-        pooled = run_round(Engine.POOLED, database, stdout, clients=clients, requests=requests)
-        stock = run_round(Engine.STOCK, database, stdout, clients=clients, requests=requests)
+        served = partial(run_round, stdout=stdout, clients=clients, requests=requests)
+        pooled = served(Engine.POOLED, database, keeps_page=keeps_page)
+        stock = served(Engine.STOCK, database)
     stdout.write("\n" + render(pooled, stock))
     return broken_promises(pooled, requested=requests)
 
 
 def run_round(
-    engine: Engine, database: Database, stdout: OutputWrapper, *, clients: int, requests: int
+    engine: Engine,
+    database: Database,
+    stdout: OutputWrapper,
+    *,
+    clients: int,
+    requests: int,
+    keeps_page: bool = False,
 ) -> Result:
     """Serve the shop, send the traffic, kill connections meanwhile, and count."""
     name = engine.application_name
@@ -48,6 +60,8 @@ def run_round(
         injector = FaultInjector(connection, name)
         progress = Progress(stdout, engine.value, requests)
         with ConnectionCounter(database, name) as counter, Server(environment) as server:
+            if keeps_page:
+                stdout.write(f"The page: http://{server.host}:{server.port}/connmgr/")
             traffic = Traffic(server.host, server.port, clients=clients, requests=requests)
             try:
                 traffic.start()
@@ -60,6 +74,9 @@ def run_round(
             finally:
                 traffic.stop()
             pool = server.pool() if engine is Engine.POOLED else {}
+            if keeps_page:
+                stdout.write("Press Enter to go on.")
+                sys.stdin.readline()
     result = summarize(traffic.outcomes, injector, peak=counter.peak, pool=pool)
     progress.finish(result.seconds)
     return result

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ def demo(*arguments: str, url: str) -> subprocess.Popen[str]:
         [sys.executable, "manage.py", "demo", *arguments],
         cwd=ROOT,
         env={**environment, "DATABASE_URL": url},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,6 +62,22 @@ def test_the_demonstration_succeeds_and_fits_the_terminal(cluster: Cluster) -> N
     assert max(map(len, out.splitlines())) < 80
     with Database(cluster.url).connect("test") as connection:
         assert connection.execute(COUNT).fetchone() == (0,)
+
+
+def test_the_page_stays_open_until_enter_is_pressed(cluster: Cluster) -> None:
+    process = demo("--clients", "4", "--requests", "8", "--page", url=cluster.url)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    (address,) = re.findall(r"http://\S+", process.stdout.readline())
+    while "Press Enter" not in process.stdout.readline():
+        assert process.poll() is None
+    with urllib.request.urlopen(address) as answer:
+        assert b"Connections of testproject" in answer.read()
+    process.stdin.write("\n")
+    process.stdin.flush()
+    status, out, err = outcome_of(process)
+    assert (status, err) == (0, "")
+    assert out.endswith("The pool kept its promises.\n")
 
 
 def test_an_interrupted_demonstration_leaves_nothing_behind(cluster: Cluster) -> None:

@@ -14,6 +14,7 @@ from testproject.shop.models import Customer
 from tests.unit.helpers import PATIENCE, Worker
 
 from .conftest import Pool, PoolOf
+from .process import Python
 from .server import Server, await_that
 from .threads import ask
 
@@ -103,3 +104,31 @@ def test_sqlite_s_connections_can_be_ended_too(pool_of: PoolOf) -> None:
         with pytest.raises(PoolError, match=TAKEN_AWAY):
             connection.cursor().execute("SELECT 1")
     assert ask("SELECT 1", using="file") == 1
+
+
+def test_psycopg_2_s_connections_can_be_ended_too(python: Python) -> None:
+    out = python(
+        """
+        pool = pools["default"]
+
+        def end_it():
+            while not pool.leases() or not pool.leases()[0].holds:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            (record,) = pool.leases()
+            print(pool.kill(record.slot, record.since), flush=True)
+
+        thread = threading.Thread(target=end_it)
+        thread.start()
+        try:
+            with transaction.atomic():
+                ask("SELECT pg_sleep(30)::text")
+        except Exception as error:
+            print(type(error).__name__, "operator ended its lease" in str(error))
+        thread.join()
+        print(ask("SELECT 1"), taken(pool))
+        """,
+        driver="psycopg2",
+        pool="max_size=1",
+    )
+    assert out.split("\n") == ["True", "PoolError True", "1 1", ""]

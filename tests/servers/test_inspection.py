@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from django_connmgr.inspection.client import Reply, ask
+from django_connmgr.inspection.directory import find_sockets
 from testproject.cluster import Cluster, running_cluster
 from tests.integrations.conftest import Worker, broker_url  # noqa: F401 - a fixture
 
@@ -130,6 +133,60 @@ def test_a_view_that_sleeps_in_a_transaction_is_named_with_its_line(server: WebS
     assert place.startswith("  now at ")
     assert place.endswith(" in sleep_in_transaction")
     assert code.strip() == 'time.sleep(float(request.GET.get("seconds", "2")))'
+
+
+def test_a_thousand_hostile_requests_do_not_trouble_a_server(
+    server: WebServer, place: Path
+) -> None:
+    """Malformed, oversized and truncated ones, while it serves: no error, and no more memory."""
+    attacks = [b"\xff\x00\n", b"x" * 10_000, b'{"command": "status"', b"[" * 3000 + b"\n", b""]
+
+    def attack(path: str, number: int) -> None:
+        with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
+            line.connect(path)
+            line.sendall(attacks[number % len(attacks)])
+            if number % 7 == 0:
+                line.settimeout(0.01)
+                line.recv(100)
+
+    def memory() -> int:
+        """Of all workers, in KiB."""
+        pids = [reply.pid for reply in ask("status", all_projects=True)]
+        lines = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        return sum(int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) for text in lines)
+
+    paths = [str(found.path) for found in find_sockets()]
+    with Load(*[lambda: assert_served(server)] * 4):
+        for number in range(200):
+            attack(paths[number % len(paths)], number)
+        before = memory()
+        for number in range(1000):
+            attack(paths[number % len(paths)], number)
+        assert eventually(lambda: not any(one.error for one in ask("status", all_projects=True)))
+        after = memory()
+    assert after - before < 8 * 1024
+    server.settled()
+
+
+def assert_served(server: WebServer) -> None:
+    assert server.get("query/").status == 200
+
+
+def test_a_worker_is_warm_before_its_first_request_and_drained_at_its_end(
+    cluster: Cluster, place: Path
+) -> None:
+    config = str(Path(__file__).parent / "project" / "gunicorn_hooks.py")
+    kind = Kind("warmed", _gunicorn("--threads", "4", "--config", config), ("gunicorn",),
+                is_graceful=True)  # fmt: skip
+    with serving(cluster, kind, max_size=3, pool={"min_size": 2}) as server:
+        # ``stats/`` uses no database.
+        assert server.account.count() == 2
+        assert server.stats()["checkouts"] == 0
+        with ThreadPoolExecutor(1) as executor:
+            reply = executor.submit(server.get, "busy/?seconds=1")
+            assert eventually(lambda: server.account.is_running("SELECT pg_sleep"))
+            server.stop()
+        assert reply.result().status == 200
 
 
 def test_an_exhausted_process_answers_and_is_freed_by_ending_a_lease(place: Path) -> None:

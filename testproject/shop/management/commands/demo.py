@@ -31,7 +31,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--clients", type=int, default=64, help="Clients at once.")
         parser.add_argument("--requests", type=int, default=1000, help="Requests in each round.")
-
+        parser.add_argument(
+            "--page",
+            action="store_true",
+            help="Leave the page of connections open until you press Enter.",
+        )
         parser.add_argument(
             "--replicas",
             action="store_true",
@@ -55,7 +59,12 @@ class Command(BaseCommand):
         """Show the one or the other; returns what went wrong."""
         clients = options["clients"]
         if not options["replicas"]:
-            return run_demo(self.stdout, clients=clients, requests=max(1, options["requests"]))
+            return run_demo(
+                self.stdout,
+                clients=clients,
+                requests=max(1, options["requests"]),
+                keeps_page=options["page"],
+            )
         story = run_failover(self.stdout, clients=min(clients, MOST_VISITORS))
         self.stdout.write("\n" + render_story(story))
         return broken_by(story)
