@@ -4,8 +4,7 @@ import difflib
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from types import MappingProxyType
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from django.conf import settings
@@ -54,7 +53,7 @@ class AppSettings:
     #: Whether pools measure how long connects, waits and uses take.
     METRICS: bool = False
     #: What runs, for ``connmgr budget``: ``{"web": (hosts, processes on each)}``.
-    PROCESSES: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    PROCESSES: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     #: Who may see the page, and who may steer from it: functions of a request, or their paths;
     #: ``None``: staff, and superusers.
     PAGE_ACCESS: str | Callable[..., bool] | None = None

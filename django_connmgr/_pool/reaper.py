@@ -123,15 +123,30 @@ class Reaper:
             door.abandon()
 
     def _run(self) -> None:
-        door = self._door = None if self.make_door is None else self.make_door()
-        self._bell = self._bell if door is None else door
+        self._open_door()
         try:
             while (pause := self._pass()) is not None:
-                self._bell.wait(pause)
+                try:
+                    self._bell.wait(pause)
+                except Exception:
+                    # A program that becomes a daemon may close every descriptor, for example.
+                    logger.exception("The background thread answers no clients any more.")
+                    self._close_door()
         finally:
-            if door is not None:
-                self._bell, self._door = Bell(), None
-                door.close()
+            self._close_door()
+
+    def _open_door(self) -> None:
+        try:
+            self._door = None if self.make_door is None else self.make_door()
+        except Exception:
+            logger.exception("The background thread cannot answer clients.")
+        self._bell = self._door or self._bell
+
+    def _close_door(self) -> None:
+        door, self._door = self._door, None
+        if door is not None:
+            self._bell = Bell()
+            door.close()
 
     def _pass(self) -> float | None:
         """Maintain what is due; returns seconds until the next time, ``None`` at the end."""

@@ -131,8 +131,8 @@ class PhysicalDriver:
         raise NotImplementedError
 
     def end_session(self, raw: Any) -> None:
-        """See ``Driver.kill``."""
-        raise NotImplementedError
+        """See ``Driver.kill``: for drivers whose connections any thread may close at any time."""
+        self.close_all([raw], linger=False)
 
     def disown(self, raw: Any) -> None:
         raise NotImplementedError

@@ -91,8 +91,8 @@ def find_sockets() -> list[Found]:
     """Those of this user's processes; of all users', if this is root."""
     found = []
     for base in _bases():
-        with suppress(OSError):
-            for directory in sorted(base.glob("django-connmgr-*")):
+        for directory in sorted(base.glob("django-connmgr-*")):
+            with suppress(OSError):  # It is gone, or not for this user.
                 if _may_trust(directory):
                     found += _sockets_in(directory)
     return sorted(found, key=lambda one: one.pid)

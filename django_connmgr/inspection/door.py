@@ -62,7 +62,7 @@ class Door:
         deadline = time.monotonic() + timeout
         while True:
             pause = min(deadline, self._next_deadline()) - time.monotonic()
-            pause = min(pause, self._chore())
+            pause = min(pause, self._do_chore())
             for key, _ in self._selector.select(max(pause, 0.0)):
                 self._guard(key.data)
             while self._done:
@@ -99,6 +99,13 @@ class Door:
             act()
         except Exception:
             logger.exception("A client could not be served.")
+
+    def _do_chore(self) -> float:
+        try:
+            return self._chore()
+        except Exception:
+            logger.exception("What is done beside answering failed.")
+            return float("inf")
 
     def _next_deadline(self) -> float:
         return min((one.deadline for one in self._conversations), default=self._deaf_until)

@@ -30,7 +30,7 @@ def open_door() -> Door | None:
             return None
         path = make_path()
         sweep()
-        listener = listen(path)
+        return Door(listen(path), path, find_answer, recent.sample)
     except ImproperlyConfigured:
         return None  # Which a check tells.
     except (Unavailable, OSError) as error:
@@ -40,7 +40,6 @@ def open_door() -> Door | None:
             error,
         )
         return None
-    return Door(listener, path, find_answer, recent.sample)
 
 
 if hasattr(os, "register_at_fork"):

@@ -276,3 +276,11 @@ def test_a_command_with_one_query_opens_one_connection(
     assert text.count("connection authorized") == 1
     assert log.statements()[-1] == "SELECT 1"
     assert "unexpected EOF" not in text
+
+
+def test_wrong_settings_are_told_without_a_traceback() -> None:
+    with (
+        override_settings(CONNMGR={"PROJEKT": "x"}),
+        pytest.raises(CommandError, match="Did you mean 'PROJECT'"),
+    ):
+        connmgr("status")

@@ -86,7 +86,7 @@ def test_a_server_that_is_down_is_told(alias_of: AliasOf) -> None:
     [
         ({"NAME": "nowhere"}, "Correct NAME of this alias, or create that database."),
         ({"HOST": "nowhere.invalid"}, "Correct HOST of this alias, or the name service."),
-        ({"OPTIONS": {"pool": {"max_sise": 1}}}, "Did you mean 'max_size'?"),
+        ({"OPTIONS": {"pool": {"maxsize": 1}}}, "Did you mean 'max_size'?"),
         ({"CONN_MAX_AGE": 60}, "Remove it: max_lifetime bounds connections."),
     ],
 )

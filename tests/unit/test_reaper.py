@@ -383,3 +383,26 @@ def test_a_thread_that_has_died_is_started_again(
     reaper.watch(pool)
     assert pool.passes.acquire(timeout=PATIENCE)
     reaper.unwatch(pool)
+
+
+class Broken(BellAsDoor):
+    """A door whose descriptors were closed behind its back."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float = -1) -> bool:
+        raise OSError(9, "Bad file descriptor")
+
+
+@pytest.mark.parametrize("make_door", [Broken, lambda: 1 / 0], ids=["wait", "open"])
+def test_a_door_that_fails_leaves_a_thread_that_looks_after_pools(
+    make_door: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    reaper, patient = Reaper(), Patient(reap_interval=0.001)
+    reaper.make_door = make_door
+    reaper.watch(patient)
+    for _ in range(3):
+        assert patient.passes.acquire(timeout=PATIENCE)
+    reaper.stop(PATIENCE)
+    assert len(caplog.messages) == 1
+    assert "clients" in caplog.messages[0]

@@ -52,7 +52,7 @@ class SQLiteDriver(PhysicalDriver):
 
     def end_session(self, raw: sqlite3.Connection) -> None:
         raw.interrupt()  # SQLite lets any thread do both: its connections are serialised.
-        raw.close()
+        super().end_session(raw)
 
     def disown(self, raw: sqlite3.Connection) -> None:
         # https://sqlite.org/howtocorrupt.html: a child must not even close it.

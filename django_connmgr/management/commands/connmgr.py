@@ -3,7 +3,8 @@
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..subcommands import (
     budget,
@@ -57,6 +58,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> str:  # noqa: ARG002
         try:
             answer: str = SUBCOMMANDS[options["subcommand"]].run(options)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
         except Failed as failed:
             self.stdout.write(str(failed))
             sys.exit(1)
