@@ -7,7 +7,7 @@ from .driver import C, ConnectionState
 from .logs import logger
 from .owner import Owner
 from .report import describe_idle_transaction, describe_leak, name_of
-from .slot import LEASED, Slot
+from .slot import Slot
 
 
 class Seen(NamedTuple):
@@ -63,14 +63,10 @@ class LongLeases(Generic[C]):
 
     def _tell_of_idle_transactions(self, most: float) -> None:
         core, name, now = self._core, self._core.home.name, self._core.now()
-        with core.lock:
-            leased = [
-                (Seen(slot.number, slot.leased_at), slot.connection, slot.owner, slot.scope)
-                for slot in core.state.slots
-                if slot.state is LEASED
-            ]
+        leased = core.run(core.state.leased_locked)
         before, self._idle = self._idle, {}
-        for seen, connection, owner, scope in leased:
+        for slot, since_then, owner, scope in leased:
+            seen, connection = Seen(slot.number, since_then), slot.connection
             if connection is None or not self._is_idle(connection):
                 continue
             since = self._idle[seen] = before.get(seen, now)

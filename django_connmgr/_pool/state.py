@@ -703,6 +703,14 @@ class PoolState(Generic[C]):
                 slot.stack = None
         return leaks
 
+    def leased_locked(
+        self,
+        now: float,  # noqa: ARG002
+    ) -> list[tuple[Slot[C], float, Owner | None, Scope | None]]:
+        """Slot, beginning, owner and unit of work of each lease that is in use."""
+        slots = [slot for slot in self.slots if slot.state is LEASED]
+        return [(slot, slot.leased_at, slot.owner, slot.scope) for slot in slots]
+
     # Retiring
 
     def claim_locked(self, slot: Slot[C]) -> Lease[C]:

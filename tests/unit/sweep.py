@@ -32,7 +32,7 @@ ROOM = Path(_pool.__file__).parent
 FILES = {
     str(path)
     for path in ROOM.glob("*.py")
-    if path.stem not in {"report", "stats", "view", "jitter", "limits"}
+    if path.stem not in {"report", "stats", "view", "jitter", "limits", "logs", "events"}
 }
 
 
@@ -112,13 +112,15 @@ class Forgotten(list[Any]):
 class World:
     """A pool of two, with all that a scenario needs. Nothing in it outlives the scenario."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, *, is_observed: bool = False, **limits: Any) -> None:
         self.driver, self.clock = FakeDriver(), ManualClock()
         self.driver.connections = Forgotten()
         settings = {"max_size": 2, "timeout": 1e6, "reap_interval": 0.0, **limits}
         self.max_size = settings["max_size"]
         self.limits = Limits(**settings)
-        self.pool: Pool = ConnectionPool("test", self.driver, self.limits, clock=self.clock)
+        self.pool: Pool = ConnectionPool(
+            "test", self.driver, self.limits, clock=self.clock, is_observed=is_observed
+        )
         self.waiting: list[Borrower] = []
         self.scope = Scope("GET /")
 

@@ -587,6 +587,37 @@ def maintain_old(world: World) -> Callable[[], object]:
     return world.pool.maintain
 
 
+def kill(world: World) -> Callable[[], object]:
+    """End a lease that its owner still has."""
+    lease = world.pool.acquire(scope=world.scope)
+    (record,) = world.pool.leases()
+
+    def action() -> None:
+        assert world.pool.kill(record.slot, record.since)
+        world.pool.release(lease)
+
+    return action
+
+
+def warm(world: World) -> Callable[[], object]:
+    return world.pool.warm
+
+
+def sit(world: World) -> Callable[[], object]:
+    """A transaction that sits idle is told of, and comes back."""
+    lease = world.pool.acquire(scope=world.scope)
+    lease.connection.state = ConnectionState.IN_TRANSACTION
+    world.pool.maintain()
+    world.clock.advance(50)
+
+    def action() -> None:
+        world.pool.maintain()
+        lease.connection.state = ConnectionState.IDLE
+        lease.release()
+
+    return action
+
+
 def close(world: World) -> Callable[[], object]:
     lease = world.pool.acquire()
     borrow(world.pool, is_warm=True, scope=world.scope)
@@ -647,8 +678,16 @@ SWEEPS: list[tuple[Scenario, dict[str, Any]]] = [
             suspend,
             resize,
             close,
+            kill,
             look,
         )
+    ),
+    (warm, {"min_size": 2}),
+    (sit, {"idle_transaction": 10.0, "leak_threshold": 10.0}),
+    (new, {"slow_acquire": 0.0001}),
+    *(
+        (scenario, {"is_observed": True})
+        for scenario in (cold, new, waiting, out_of_time, release, release_warm, hand_over, discard)
     ),
     (refused, {"max_waiting": 1}),
     (new, {"leak_threshold": 1.0}),
