@@ -1,6 +1,7 @@
 """The bounded pool of one process for one database server."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic
 from weakref import WeakSet
 
@@ -15,7 +16,7 @@ from .logs import logger
 from .maintenance import Maintenance
 from .observed import ObservedState
 from .owner import here
-from .report import describe_exhaustion, stack_here, waits_for_a_thread
+from .report import describe_exhaustion, stack_here, stack_of, waits_for_a_thread
 from .scope import Scope
 from .slot import CLOSED, MAINTENANCE, CloseReason, Slot
 from .state import LOOK_AGAIN, PoolStatus
@@ -495,10 +496,13 @@ class ConnectionPool(Generic[C]):
             seen = leases_locked(self._state, self._now())
         return as_records(seen, stacks=stacks)
 
-    def waiters(self, *, most: int | None = None) -> list[WaiterRecord]:
-        """Who waits at one moment, longest waiting first; at most so many."""
+    def waiters(self, *, most: int | None = None, stacks: bool = False) -> list[WaiterRecord]:
+        """Who waits at one moment, first come first, at most so many; with ``stacks``, where."""
         with self._lock:
-            return waiters_locked(self._state, self._now(), most)
+            seen = waiters_locked(self._state, self._now(), most)
+        if not stacks:
+            return [record for record, _ in seen]
+        return [replace(record, stack=stack_of(owner)) for record, owner in seen]
 
     def timings(self) -> Timings | None:
         """How long things took; ``None`` if this pool does not measure that."""

@@ -72,6 +72,8 @@ class WaiterRecord:
     waited: float
     #: Until it times out.
     remaining: float
+    #: Where it is, if that was asked for.
+    stack: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,14 +84,19 @@ def _see(slot: Slot[Any], now: float) -> Seen:
     return record, owner, slot.stack
 
 
-def waiters_locked(state: PoolState[Any], now: float, most: int | None) -> list[WaiterRecord]:
-    """The first ``most`` waiters, longest waiting first."""
+def waiters_locked(
+    state: PoolState[Any], now: float, most: int | None
+) -> list[tuple[WaiterRecord, Owner]]:
+    """The first ``most`` waiters, longest waiting first, and their owners."""
     return [
-        WaiterRecord(
-            owner=waiter.owner.name,
-            unit="" if waiter.scope is None else waiter.scope.name,
-            waited=now - waiter.lined_up_at,
-            remaining=max(waiter.deadline - now, 0.0),
+        (
+            WaiterRecord(
+                owner=waiter.owner.name,
+                unit="" if waiter.scope is None else waiter.scope.name,
+                waited=now - waiter.lined_up_at,
+                remaining=max(waiter.deadline - now, 0.0),
+            ),
+            waiter.owner,
         )
         for waiter in itertools.islice(state.waiters, most)
     ]

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from .._pool.stats import LeaseRecord
+from .._pool.stats import LeaseRecord, WaiterRecord
 from ..registry import Pool, registry
 from .numbers import alias_of, numbers_of
 from .process import describe_process
@@ -80,18 +80,19 @@ def _leases(arguments: Arguments) -> dict[str, Any]:
     return {"leases": found[:MOST_RECORDS], "cut": len(found) > MOST_RECORDS}
 
 
-def _shortened(record: LeaseRecord) -> dict[str, Any]:
+def _shortened(record: LeaseRecord | WaiterRecord) -> dict[str, Any]:
     values = asdict(record)
-    for name in ("stack", "leased_at"):
+    for name in values.keys() & {"stack", "leased_at"}:
         values[name] = "\n".join(values[name].splitlines()[-MOST_LINES:])
     return values
 
 
 def _waiters(arguments: Arguments) -> dict[str, Any]:
+    stacks = bool(arguments.get("stacks"))
     found = [
-        {"pool": pool.name, "alias": alias_of(pool), **asdict(record)}
+        {"pool": pool.name, "alias": alias_of(pool), **_shortened(record)}
         for pool in _pools(arguments)
-        for record in pool.waiters(most=MOST_RECORDS + 1)
+        for record in pool.waiters(most=MOST_RECORDS + 1, stacks=stacks)
     ]
     return {"waiters": found[:MOST_RECORDS], "cut": len(found) > MOST_RECORDS}
 

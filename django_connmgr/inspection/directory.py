@@ -89,7 +89,9 @@ def _make_private(directory: Path) -> None:
 
 def find_sockets() -> list[Found]:
     """Those of this user's processes; of all users', if this is root."""
-    found = []
+    found: list[Found] = []
+    if not hasattr(socket, "AF_UNIX"):
+        return found
     for base in _bases():
         for directory in sorted(base.glob("django-connmgr-*")):
             with suppress(OSError):  # It is gone, or not for this user.

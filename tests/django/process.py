@@ -97,10 +97,16 @@ class Python:
         return done.stdout
 
     def manage(
-        self, *arguments: str, url: str | None = None, pool: str = "", engine: str = ""
+        self,
+        *arguments: str,
+        url: str | None = None,
+        pool: str = "",
+        engine: str = "",
+        settings: str = "testproject.settings",
     ) -> subprocess.CompletedProcess[str]:
         """Run ``manage.py``."""
         environment = self.environment(url=url, pool=pool, engine=engine)
+        environment["DJANGO_SETTINGS_MODULE"] = settings
         return self.run("manage.py", *arguments, environment=environment)
 
     def run(self, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -123,11 +123,14 @@ def test_waiters_are_shown(pool_of: PoolOf) -> None:
         waiter.start()
         await_that(lambda: pool.stats().waiting)
         head, line = lines_of(connmgr("waiters"))
+        *_, place, code = connmgr("waiters", "--stacks").splitlines()
         assert "the first waiter has waited for" in connmgr("status")
     release_connection()
     waiter.join(30)
     assert head == "pid pool thread unit waited times out in"
     assert line.startswith(f"{os.getpid()} default patient ")
+    assert place.endswith(" in ask")
+    assert "connections[using].cursor()" in code
 
 
 def test_pools_are_steered_by_name(pool: Pool) -> None:
@@ -240,7 +243,7 @@ def test_a_wrong_subcommand_is_told_the_right_ones(arguments: list[str]) -> None
 
 
 def test_status_in_a_process_of_its_own(python: Python) -> None:
-    done = python.manage("connmgr", "status", pool="max_size=7")
+    done = python.manage("connmgr", "status", pool="max_size=7", settings="tests.django.ownplace")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].split() == ["default", "7"]
 

@@ -28,6 +28,7 @@ from django_connmgr.inspection.door import Door, listen
 from django_connmgr.inspection.process import find_role
 from django_connmgr.inspection.recent import Recent
 from django_connmgr.inspection.wire import MOST_ANSWER, NotUnderstood
+from django_connmgr.management.subcommands.processes import describe_none
 from django_connmgr.project import project_name
 from django_connmgr.registry import Address, registry
 from django_connmgr.testing import FakeDriver
@@ -157,6 +158,19 @@ def test_an_exhausted_process_answers_and_is_freed_by_ending_a_lease(
     leases[1].release()
     (again,) = ask("kill-lease", {key: first[key] for key in ("pool", "slot", "since")})
     assert (again.answer["done"], again.answer["failed"]) == ([], ["watched"])
+
+
+def test_prometheus_is_told_of_every_process_of_the_host(door: Door, pool: Pool) -> None:
+    prometheus = pytest.importorskip("django_connmgr.instrumentation.prometheus")
+    borrow(pool)
+    samples = [
+        sample
+        for metric in prometheus.PoolCollector(whole_host=True).collect()
+        for sample in metric.samples
+        if sample.name == "django_connmgr_checkouts_total"
+    ]
+    labels = {"pool": "watched", "alias": "watched", "pid": str(os.getpid()), "process": "pytest"}
+    assert [(sample.labels, sample.value) for sample in samples] == [(labels, 1)]
 
 
 def test_pools_are_steered_from_outside(door: Door, pool: Pool) -> None:
@@ -315,6 +329,8 @@ def test_where_there_are_no_unix_sockets_that_is_told(
     monkeypatch.delattr(directory.socket, "AF_UNIX")
     with pytest.raises(Unavailable, match="no Unix sockets"):
         make_path()
+    assert ask("status") == []
+    assert describe_none() == "Processes cannot be asked here: this platform has no Unix sockets."
 
 
 def test_inspection_can_be_turned_off(runtime: Path) -> None:

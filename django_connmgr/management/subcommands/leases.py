@@ -77,11 +77,16 @@ def _details(lease: dict[str, Any]) -> list[str]:
     if lease.get("state") != "leased":
         words.append(str(lease.get("state")))
     lines = [f"  {clean(', '.join(words))}"]
-    for key, word in (("leased_at", "leased"), ("stack", "now")):
-        place = find_line(str(lease.get(key) or ""))
-        lines += [f"  {word} at {place[0]}"] if place else []
-        lines += [f"    {place[1]}"] if place and place[1] else []
-    return lines
+    lines += describe_place("leased", lease.get("leased_at"))
+    return lines + describe_place("now", lease.get("stack"))
+
+
+def describe_place(word: str, stack: Any) -> list[str]:
+    """Lines that name the innermost place of a stack in the project's code, if there is one."""
+    place = find_line(str(stack or ""))
+    if place is None:
+        return []
+    return [f"  {word} at {place[0]}", *([f"    {place[1]}"] if place[1] else [])]
 
 
 def find_line(stack: str) -> tuple[str, str] | None:

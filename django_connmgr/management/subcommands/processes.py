@@ -1,5 +1,6 @@
 """The processes that a subcommand asks, as its arguments say."""
 
+import socket
 from argparse import ArgumentParser
 from typing import Any
 
@@ -34,6 +35,8 @@ def ask_them(command: str, options: dict[str, Any], **arguments: Any) -> list[Re
 
 
 def describe_none() -> str:
+    if not hasattr(socket, "AF_UNIX"):
+        return "Processes cannot be asked here: this platform has no Unix sockets."
     return NONE.format(project_name())
 
 

@@ -9,7 +9,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from ...inspection.client import ask
 from ...server_view import ServerView, Session, look_at_server
-from .leases import find_line
+from .leases import describe_place
 from .processes import records_of
 from .tables import as_duration, as_table, clean, shorten, wrap
 
@@ -86,10 +86,7 @@ def _describe_idle(session: Session, lease: dict[str, Any] | None) -> list[str]:
         return lines
     unit = lease.get("unit") or "no unit of work"
     lines.append(clean(f"  process {lease['process']}, thread {lease.get('owner')}, {unit}"))
-    place = find_line(str(lease.get("stack") or ""))
-    if place:
-        lines += [f"  now at {place[0]}", *([f"    {place[1]}"] if place[1] else [])]
-    return lines
+    return lines + describe_place("now", lease.get("stack"))
 
 
 def _is_same(session: Session, lease: dict[str, Any]) -> bool:

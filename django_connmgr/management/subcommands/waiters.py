@@ -6,17 +6,19 @@ from typing import Any
 
 from ...inspection.client import Reply
 from . import processes
-from .tables import as_duration, as_table, shorten
+from .leases import describe_place
+from .tables import as_duration, as_lines, shorten
 
 _COLUMNS = ("pid", "pool", "thread", "unit", "waited", "times out in")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     processes.add_arguments(parser)
+    parser.add_argument("--stacks", action="store_true", help="The line where each waiter is, too.")
 
 
 def run(options: dict[str, Any]) -> str:
-    replies = processes.ask_them("waiters", options)
+    replies = processes.ask_them("waiters", options, stacks=options["stacks"])
     if options["json"]:
         return json.dumps([{"pid": one.pid, "error": one.error, **one.answer} for one in replies])
     return describe(replies)
@@ -38,5 +40,10 @@ def describe(replies: list[Reply]) -> str:
         )
         for reply, one in found
     ]
-    table = as_table([_COLUMNS, *rows], words=4) if rows else "No thread waits for a connection."
-    return "\n".join([table, *processes.describe_silent(replies)])
+    if not rows:
+        return "\n".join(["No thread waits for a connection.", *processes.describe_silent(replies)])
+    head, *lines = as_lines([_COLUMNS, *rows], words=4)
+    parts = [head]
+    for line, (_, one) in zip(lines, found, strict=True):
+        parts += [line, *describe_place("now", one.get("stack"))]
+    return "\n".join([*parts, *processes.describe_silent(replies)])
