@@ -62,6 +62,7 @@ def run_round(
         with ConnectionCounter(database, name) as counter, Server(environment) as server:
             if keeps_page:
                 stdout.write(f"The page: http://{server.host}:{server.port}/connmgr/")
+                stdout.flush()
             traffic = Traffic(server.host, server.port, clients=clients, requests=requests)
             try:
                 traffic.start()
@@ -76,6 +77,7 @@ def run_round(
             pool = server.pool() if engine is Engine.POOLED else {}
             if keeps_page:
                 stdout.write("Press Enter to go on.")
+                stdout.flush()
                 sys.stdin.readline()
     result = summarize(traffic.outcomes, injector, peak=counter.peak, pool=pool)
     progress.finish(result.seconds)
