@@ -45,6 +45,10 @@ class Moderation(logging.Filter):
             record.msg = f"{record.msg} (Of these, {left_out} were left out meanwhile.)"
         return True
 
+    def after_fork(self) -> None:
+        """In a forked child: another thread may have held the lock."""
+        self._lock = threading.RLock()
+
     def forget(self) -> None:
         """Begin anew."""
         with self._lock:

@@ -25,6 +25,22 @@ class Reply:
     #: Why there is no answer; empty if there is one.
     error: str = ""
 
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """What it lists under ``kind``; what is no record is left out."""
+        found = self.answer.get(kind)
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """What it says of itself."""
+        found = self.answer.get("process")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def role(self) -> str:
+        """What it runs."""
+        return str(self.process.get("role", ""))
+
 
 def ask(
     command: str,

@@ -86,10 +86,10 @@ class PoolCollector:
         if not self._whole_host:
             return [(_labels(one), one) for one in all_numbers()]
         return [
-            (_labels(one, pid=str(reply.pid), process=reply.answer["process"]["role"]), one)
+            (_labels(one, pid=str(reply.pid), process=reply.role), one)
             for reply in ask("metrics")
             if not reply.error
-            for one in reply.answer["pools"]
+            for one in reply.records("pools")
         ]
 
 

@@ -224,6 +224,13 @@ def test_the_same_message_is_said_a_few_times_a_minute_and_then_counted() -> Non
     assert again.getMessage() == "x"
 
 
+def test_a_forked_child_inherits_no_lock() -> None:
+    moderation = Moderation()
+    moderation._lock.acquire()
+    Worker(moderation.after_fork).result()
+    assert Worker(lambda: moderation.filter(record("x"))).result()
+
+
 def test_what_it_remembers_is_bounded() -> None:
     moderation = Moderation()
     for number in range(3 * MOST_KINDS):

@@ -78,13 +78,10 @@ def draw_processes(replies: list[Reply]) -> list[ProcessPicture]:
 def _draw_process(reply: Reply) -> ProcessPicture:
     if reply.error:
         return ProcessPicture(reply.pid, error=reply.error)
-    process = reply.answer.get("process")
-    process = process if isinstance(process, dict) else {}
     history = reply.answer.get("history")
     history = history if isinstance(history, dict) else {}
-    pools = [_draw_pool(one, history) for one in records(reply, "pools")]
-    role, started = str(process.get("role", "")), process.get("started")
-    return ProcessPicture(reply.pid, role, as_time(started), pools=pools)
+    pools = [_draw_pool(one, history) for one in reply.records("pools")]
+    return ProcessPicture(reply.pid, reply.role, as_time(reply.process.get("started")), pools=pools)
 
 
 def _draw_pool(numbers: dict[str, Any], history: dict[str, Any]) -> PoolPicture:
@@ -143,7 +140,7 @@ def draw_events(replies: list[Reply], most: int = 10) -> list[EventPicture]:
     events = [
         _draw_event(reply.pid, one)
         for reply in replies
-        for one in records(reply, "events")
+        for one in reply.records("events")
         if one.get("kind") in _TOLD | _DONE_BY_HAND
     ]
     return sorted(events, key=lambda event: event.moment, reverse=True)[:most]
@@ -158,12 +155,6 @@ def _draw_event(pid: int, event: dict[str, Any]) -> EventPicture:
     moment = float(moment) if isinstance(moment, (int, float)) else 0.0
     kind, pool = str(event.get("kind")).replace("_", " "), str(event.get("pool"))
     return EventPicture(pid, as_time(moment), kind, pool, ", ".join(words), moment)
-
-
-def records(reply: Reply, kind: str) -> list[dict[str, Any]]:
-    """What a process lists under ``kind``."""
-    found = reply.answer.get(kind)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def as_number(value: Any) -> int:

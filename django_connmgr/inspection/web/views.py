@@ -17,7 +17,7 @@ from ...project import project_name
 from ...replicas import Replicas
 from ..client import Reply, ask
 from .access import guarded, may_see, may_steer
-from .picture import BAR_WIDTH, LINE_HEIGHT, LINE_WIDTH, draw_events, draw_processes, records
+from .picture import BAR_WIDTH, LINE_HEIGHT, LINE_WIDTH, draw_events, draw_processes
 
 _HERE = Path(__file__).parent
 _TYPES = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -95,7 +95,7 @@ def asset(request: HttpRequest, name: str) -> HttpResponse:  # noqa: ARG001
 
 
 def _rows(replies: list[Reply], kind: str) -> list[dict[str, Any]]:
-    return [{"pid": reply.pid, **one} for reply in replies for one in records(reply, kind)]
+    return [{"pid": reply.pid, **one} for reply in replies for one in reply.records(kind)]
 
 
 @cache

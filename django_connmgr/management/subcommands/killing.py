@@ -6,7 +6,6 @@ from typing import Any
 from django.core.management import CommandError
 
 from ...inspection.client import ask
-from . import processes
 from .steering import add_yes, confirm, describe_deed
 
 
@@ -23,7 +22,7 @@ def run(options: dict[str, Any]) -> str:
         raise CommandError(f"There is no process {pid} that uses a pool, as this user sees it.")
     if replies[0].error:
         raise CommandError(f"Process {pid}: {replies[0].error}")
-    found = [one for one in processes.records_of(replies[0], "leases") if one.get("slot") == slot]
+    found = [one for one in replies[0].records("leases") if one.get("slot") == slot]
     if not found:
         raise CommandError(f"Slot {slot} of process {pid} is not leased (any more).")
     lease = found[0]

@@ -1,6 +1,5 @@
 """Show who holds which connection, and why, in every process of this project on this host."""
 
-import json
 import re
 import sysconfig
 from argparse import ArgumentParser
@@ -30,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: dict[str, Any]) -> str:
     replies = processes.ask_them("leases", options, stacks=options["stacks"])
     if options["json"]:
-        return json.dumps([{"pid": one.pid, "error": one.error, **one.answer} for one in replies])
+        return processes.as_json(replies)
     return describe(replies)
 
 
@@ -38,7 +37,7 @@ def describe(replies: list[Reply]) -> str:
     """A table of leases, longest held first in each process, and their stacks below it."""
     if not replies:
         return processes.describe_none()
-    found = [(reply, one) for reply in replies for one in processes.records_of(reply, "leases")]
+    found = [(reply, one) for reply in replies for one in reply.records("leases")]
     if found:
         head, *rows = as_lines([_COLUMNS, *(_row(reply, one) for reply, one in found)], words=4)
         parts = [head]

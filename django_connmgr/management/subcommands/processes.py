@@ -1,5 +1,6 @@
 """The processes that a subcommand asks, as its arguments say."""
 
+import json
 import socket
 from argparse import ArgumentParser
 from typing import Any
@@ -45,12 +46,6 @@ def describe_silent(replies: list[Reply]) -> list[str]:
     return [f"Process {reply.pid}: {reply.error}" for reply in replies if reply.error]
 
 
-def name_process(reply: Reply) -> str:
-    """What it runs."""
-    process = reply.answer.get("process")
-    return str(process.get("role", "")) if isinstance(process, dict) else ""
-
-
 def by_project(replies: list[Reply]) -> list[tuple[str, list[Reply]]]:
     """What there is to say above the processes of each project: nothing if there is one only."""
     projects = sorted({reply.project for reply in replies})
@@ -62,7 +57,6 @@ def by_project(replies: list[Reply]) -> list[tuple[str, list[Reply]]]:
     ]
 
 
-def records_of(reply: Reply, kind: str) -> list[dict[str, Any]]:
-    """What a process lists under ``kind``; whatever is no record is left out."""
-    found = reply.answer.get(kind)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+def as_json(replies: list[Reply]) -> str:
+    """All that they said."""
+    return json.dumps([{"pid": one.pid, "error": one.error, **one.answer} for one in replies])

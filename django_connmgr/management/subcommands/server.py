@@ -10,7 +10,6 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections
 from ...inspection.client import ask
 from ...server_view import ServerView, Session, look_at_server
 from .leases import describe_place
-from .processes import records_of
 from .tables import as_duration, as_table, clean, shorten, wrap
 
 _GRANT = (
@@ -45,7 +44,7 @@ def _holders() -> dict[int, dict[str, Any]]:
     return {
         lease["backend_pid"]: {**lease, "process": reply.pid}
         for reply in ask("leases", {"stacks": True}, all_projects=True)
-        for lease in records_of(reply, "leases")
+        for lease in reply.records("leases")
         if lease.get("backend_pid")
     }
 

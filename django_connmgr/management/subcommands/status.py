@@ -1,6 +1,5 @@
 """Show the pools of every process of this project on this host."""
 
-import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -19,7 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: dict[str, Any]) -> str:
     replies = processes.ask_them("status", options)
     if options["json"]:
-        return json.dumps([{"pid": one.pid, "error": one.error, **one.answer} for one in replies])
+        return processes.as_json(replies)
     if not replies:
         return f"{processes.describe_none()}\n\n{_describe_configured()}"
     return describe(replies)
@@ -31,7 +30,7 @@ def describe(replies: list[Reply]) -> str:
 
 
 def _describe(replies: list[Reply]) -> str:
-    found = [(reply, pool) for reply in replies for pool in processes.records_of(reply, "pools")]
+    found = [(reply, pool) for reply in replies for pool in reply.records("pools")]
     parts = [as_table([_COLUMNS, *(_row(reply, pool) for reply, pool in found)])]
     notes = [note for reply, pool in found for note in _notes(reply.pid, pool)]
     notes += processes.describe_silent(replies)
@@ -42,7 +41,7 @@ def _row(reply: Reply, pool: dict[str, Any]) -> tuple[str, ...]:
     limit = pool.get("max_size")
     size = f"{pool.get('size')} of {'∞' if limit is None else limit}"
     numbers = (str(pool.get(name, "?")) for name in _COLUMNS[4:])
-    role = shorten(processes.name_process(reply), 18)
+    role = shorten(reply.role, 18)
     return (str(reply.pid), role, shorten(str(pool.get("name")), 14), size, *numbers)
 
 

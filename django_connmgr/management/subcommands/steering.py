@@ -38,10 +38,10 @@ class Deed:
     def run(self, options: dict[str, Any]) -> str:
         arguments = {name: options[name] for name in self._names}
         replies = processes.ask_them("status", options)
-        chosen = [reply for reply in replies if processes.records_of(reply, "pools")]
+        chosen = [reply for reply in replies if reply.records("pools")]
         if not chosen:
             raise CommandError("\n".join(processes.describe_silent(replies)) or _no_process())
-        whose = ", ".join(f"{one.pid} ({processes.name_process(one)})" for one in chosen)
+        whose = ", ".join(f"{one.pid} ({one.role})" for one in chosen)
         pools = f"the pool of {options['alias']!r}" if options["alias"] else "every pool"
         confirm(f"{self.command.capitalize()} {pools} in {whose}?", options)
         done = ask(

@@ -1,6 +1,5 @@
 """Show who waits for a connection, in every process of this project on this host."""
 
-import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -20,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: dict[str, Any]) -> str:
     replies = processes.ask_them("waiters", options, stacks=options["stacks"])
     if options["json"]:
-        return json.dumps([{"pid": one.pid, "error": one.error, **one.answer} for one in replies])
+        return processes.as_json(replies)
     return describe(replies)
 
 
@@ -28,7 +27,7 @@ def describe(replies: list[Reply]) -> str:
     """A table of waiters, first come first."""
     if not replies:
         return processes.describe_none()
-    found = [(reply, one) for reply in replies for one in processes.records_of(reply, "waiters")]
+    found = [(reply, one) for reply in replies for one in reply.records("waiters")]
     rows = [
         (
             str(reply.pid),
