@@ -158,7 +158,9 @@ def test_a_deed_that_is_refused_says_why(pool: Pool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["recycle", "--alias", "nonsense", "--yes"], "No process has such a pool"),
+        (["leases", "--alias", "nonsense"], "There is no alias 'nonsense'; there are: default"),
+        (["recycle", "--alias", "nonsense", "--yes"], "There is no alias 'nonsense'"),
+        (["recycle", "--alias", "default@x", "--yes"], "No process has such a pool"),
         (["kill-lease", "1", "1", "--yes"], "There is no process 1 that uses a pool"),
         (["kill-lease", "{pid}", "0", "--yes"], "Slot 0 of process {pid} is not leased"),
         (["recycle"], "There is no terminal to ask: give --yes to do it."),

@@ -5,6 +5,9 @@ import socket
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.management import CommandError
+from django.db import connections
+
 from ...inspection.client import Reply, ask
 from ...project import project_name
 
@@ -26,10 +29,14 @@ def add_arguments(parser: ArgumentParser, *, can_be_json: bool = True) -> None:
 
 
 def ask_them(command: str, options: dict[str, Any], **arguments: Any) -> list[Reply]:
-    """Their replies, those that failed too."""
+    """Their replies, those that failed too; raises ``CommandError`` for an unknown alias."""
+    alias = options["alias"]
+    if alias and not options["all_projects"] and alias.partition("@")[0] not in connections:
+        known = ", ".join(connections)
+        raise CommandError(f"There is no alias {alias!r}; there are: {known}.")
     return ask(
         command,
-        {"alias": options["alias"], **arguments},
+        {"alias": alias, **arguments},
         pids=set(options["pid"]) if options["pid"] else None,
         all_projects=options["all_projects"],
     )
