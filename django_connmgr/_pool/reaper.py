@@ -64,8 +64,8 @@ class Reaper:
         self._lock = threading.RLock()
         self._pools: dict[weakref.ref[Maintained], float] = {}  # Next pass; guarded by _lock
         self._thread: threading.Thread | None = None  # guarded by _lock
-        # Only the background thread replaces it, before a pass: whose ring went to the one before
-        # it had reported what that pass sees.
+        # The next two are changed under _lock, by the background thread, before a pass: what was
+        # reported by a ring of the one before is seen in that pass.
         self._bell: Bell | Door = Bell()
         self._door: Door | None = None
         #: Makes the door, on the background thread; ``None``, or what returns it: there is none.
@@ -123,30 +123,37 @@ class Reaper:
             door.abandon()
 
     def _run(self) -> None:
-        self._open_door()
+        door = self._open_door()
         try:
             while (pause := self._pass()) is not None:
                 try:
-                    self._bell.wait(pause)
+                    (door or self._bell).wait(pause)
                 except Exception:
                     # A program that becomes a daemon may close every descriptor, for example.
                     logger.exception("The background thread answers no clients any more.")
-                    self._close_door()
+                    self._close_door(door)
+                    door = None
         finally:
-            self._close_door()
+            self._close_door(door)
 
-    def _open_door(self) -> None:
+    def _open_door(self) -> Door | None:
         try:
-            self._door = None if self.make_door is None else self.make_door()
+            door = None if self.make_door is None else self.make_door()
         except Exception:
             logger.exception("The background thread cannot answer clients.")
-        self._bell = self._door or self._bell
-
-    def _close_door(self) -> None:
-        door, self._door = self._door, None
+            return None
         if door is not None:
-            self._bell = Bell()
-            door.close()
+            with self._lock:
+                self._door = self._bell = door
+        return door
+
+    def _close_door(self, door: Door | None) -> None:
+        if door is None:
+            return
+        with self._lock:
+            if self._door is door:  # Or else the next thread has opened its own.
+                self._door, self._bell = None, Bell()
+        door.close()
 
     def _pass(self) -> float | None:
         """Maintain what is due; returns seconds until the next time, ``None`` at the end."""

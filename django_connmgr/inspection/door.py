@@ -157,6 +157,9 @@ class Door:
             pass
         except OSError:
             self._part(conversation)
+        except Exception:
+            self._part(conversation)
+            raise
 
     def _serve(self, conversation: Conversation, request: bytes) -> None:
         try:

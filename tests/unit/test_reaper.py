@@ -134,8 +134,9 @@ def test_a_pool_that_nobody_knows_any_more_is_let_go_and_ends_the_thread(reaper:
     patient = Patient()
     reaper.watch(patient)
     thread = reaper._thread
-    for _ in range(2):  # Once at its start, once when it was rung; now it sleeps.
-        assert patient.looks.acquire(timeout=PATIENCE)
+    assert patient.looks.acquire(timeout=PATIENCE)
+    reaper.nudge()
+    assert patient.looks.acquire(timeout=PATIENCE)
     reference = weakref.ref(patient)
     del patient
     await_end(thread)
@@ -406,3 +407,38 @@ def test_a_door_that_fails_leaves_a_thread_that_looks_after_pools(
     reaper.stop(PATIENCE)
     assert len(caplog.messages) == 1
     assert "clients" in caplog.messages[0]
+
+
+def test_a_thread_that_ends_closes_its_own_door_and_not_the_next_one_s() -> None:
+    """The next pool comes just as the last one has gone."""
+    first, second = Patient(), Patient()
+    doors: list[SlowDoor] = []
+    reaper = Reaper()
+
+    class SlowDoor(BellAsDoor):
+        __slots__ = ("is_closed",)
+
+        def close(self) -> None:
+            if self is doors[0]:
+                reaper.watch(second)
+                while len(doors) < 2 or reaper._door is not doors[1]:
+                    threading.Event().wait(0.001)
+            self.is_closed = True
+
+    def make_door() -> SlowDoor:
+        door = SlowDoor()
+        door.is_closed = False
+        doors.append(door)
+        return door
+
+    reaper.make_door = make_door
+    reaper.watch(first)
+    thread = reaper._thread
+    while not doors or reaper._door is not doors[0]:
+        threading.Event().wait(0.001)
+    reaper.unwatch(first)
+    await_end(thread)
+    assert [door.is_closed for door in doors] == [True, False]
+    assert reaper._bell is doors[1]
+    reaper.stop(PATIENCE)
+    assert doors[1].is_closed
