@@ -8,7 +8,7 @@ from .lost import Lost
 from .scope import Home
 from .slot import LEASED, Slot
 from .state import PoolState
-from .timings import Histogram, Timings, Uses
+from .timings import MOST_NOTES, Histogram, Timings, Uses
 from .waiter import Waiter
 
 
@@ -23,21 +23,19 @@ class ObservedState(PoolState[C]):
     def release_locked(
         self, lease: Lease[C], warm: Slot[C] | None, now: float
     ) -> Waiter | Decision[C] | None:
-        # Written out, because it is on the way of every query.
+        # On the way of every query.
         slot = lease.slot
         if slot is not None and slot.state is LEASED:
-            uses, scope = self._uses, slot.scope
-            uses.seconds.append(now - slot.leased_at)
-            uses.units.append("" if scope is None else scope.name)
-            if len(uses.seconds) >= uses.MOST:
+            uses = self._uses
+            uses.notes.append((now - slot.leased_at, slot.scope))
+            if len(uses.notes) >= MOST_NOTES:
                 uses.count()
         return super().release_locked(lease, warm, now)
 
     def discard_locked(self, lease: Lease[C], now: float) -> None:
         slot = lease.slot
         if slot is not None:
-            self._uses.seconds.append(now - slot.leased_at)
-            self._uses.units.append("" if slot.scope is None else slot.scope.name)
+            self._uses.notes.append((now - slot.leased_at, slot.scope))
         super().discard_locked(lease, now)
 
     def opened_locked(self, lease: Lease[C], slot: Slot[C], started: float, now: float) -> None:

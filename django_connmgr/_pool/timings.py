@@ -7,12 +7,16 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from types import MappingProxyType
 
+from .scope import Scope
+
 #: Upper bounds of the buckets, in seconds, and one more bucket above them: those that
 #: OpenTelemetry's conventions advise for databases.
 BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 #: As many units of work are told apart by their names; the others are one.
 MOST_UNITS = 100
 OTHERS = "other"
+#: As many uses are noted before they are counted.
+MOST_NOTES = 256
 
 
 @dataclass(frozen=True)
@@ -62,22 +66,19 @@ class Timings:
 class Uses:
     """Of leases that ended: counted now and then, because noting one has to cost little."""
 
-    #: As many are noted before they are counted.
-    MOST = 256
-
     def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.units: list[str] = []
+        #: Seconds, and the unit of work.
+        self.notes: list[tuple[float, Scope | None]] = []
         self.histogram = Histogram()
         self._by_unit: dict[str, tuple[int, float]] = {}
 
     def count(self) -> None:
-        seconds, units = self.seconds, self.units
-        self.seconds, self.units = [], []
-        self.histogram.add(seconds)
+        notes, self.notes = self.notes, []
+        self.histogram.add(map(itemgetter(0), notes))
         totals = self._by_unit
-        # Sorted and grouped in C. One note may have been cut short, so one list may be longer.
-        for unit, group in groupby(sorted(zip(units, seconds, strict=False)), itemgetter(0)):
+        # Sorted and grouped in C, as far as that goes.
+        named = sorted([("" if scope is None else scope.name, took) for took, scope in notes])
+        for unit, group in groupby(named, itemgetter(0)):
             more = list(map(itemgetter(1), group))
             name = unit if unit in totals or len(totals) < MOST_UNITS else OTHERS
             number, total = totals.get(name, (0, 0.0))

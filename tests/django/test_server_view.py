@@ -27,7 +27,9 @@ NAME = "SELECT current_setting('application_name')"
 def connmgr_server(*arguments: str) -> str:
     out = io.StringIO()
     call_command("connmgr", "server", *arguments, stdout=out)
-    assert "--json" in arguments or max(map(len, out.getvalue().splitlines())) <= 80
+    # But for paths, which are as long as they are.
+    lines = [line for line in out.getvalue().splitlines() if " at /" not in line]
+    assert "--json" in arguments or max(map(len, lines)) <= 80
     return out.getvalue()
 
 
@@ -91,10 +93,12 @@ def test_an_idle_transaction_is_shown_with_the_line_that_sits_in_it(pool_of: Poo
     thread.start()
     assert sits.wait(30)
     time.sleep(0.01)
-    told = connmgr_server()
-    as_json = json.loads(connmgr_server("--json"))
-    may_end.set()
-    thread.join(30)
+    try:
+        told = connmgr_server()
+        as_json = json.loads(connmgr_server("--json"))
+    finally:
+        may_end.set()
+        thread.join(30)
     assert "sits in a transaction of" in told
     assert f"  process {os.getpid()}, thread sitter, GET /slow/" in told
     assert f"  now at {__file__}:" in told

@@ -322,5 +322,6 @@ def test_another_user_s_process_is_refused(house: House) -> None:
         [sys.executable, "-c", script, os.fspath(house.path)],
         capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
-    assert done.stdout.strip() == "b''" or "ConnectionResetError" in done.stderr
+    # It was hung up on: before it had sent all, or before it read an answer.
+    assert done.stdout.strip() in {"", "b''"}, done.stderr
     assert house.ask("echo", number=1) == {"number": 1}

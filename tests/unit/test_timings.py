@@ -10,7 +10,14 @@ from django_connmgr._pool.errors import PoolTimeout
 from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.pool import ConnectionPool
 from django_connmgr._pool.scope import Scope
-from django_connmgr._pool.timings import BOUNDS, MOST_UNITS, OTHERS, Histogram, Uses
+from django_connmgr._pool.timings import (
+    BOUNDS,
+    MOST_NOTES,
+    MOST_UNITS,
+    OTHERS,
+    Histogram,
+    Uses,
+)
 from django_connmgr.testing import FakeDriver, ManualClock
 
 from .helpers import PATIENCE, Pool, Worker
@@ -100,8 +107,7 @@ def test_upkeep_is_no_use(pool: Pool) -> None:
 def test_names_of_units_are_bounded() -> None:
     uses = Uses()
     for number in range(3 * MOST_UNITS):
-        uses.seconds.append(1.0)
-        uses.units.append(f"GET /{number}/")
+        uses.notes.append((1.0, Scope(f"GET /{number}/")))
     uses.count()
     by_unit = uses.by_unit()
     assert len(by_unit) == MOST_UNITS + 1
@@ -109,12 +115,12 @@ def test_names_of_units_are_bounded() -> None:
 
 
 def test_many_uses_are_counted_meanwhile(pool: Pool) -> None:
-    for _ in range(2 * Uses.MOST):
+    for _ in range(2 * MOST_NOTES):
         pool.acquire().release()
-    assert len(pool._state._uses.seconds) < Uses.MOST  # type: ignore[attr-defined]
+    assert len(pool._state._uses.notes) < MOST_NOTES  # type: ignore[attr-defined]
     timings = pool.timings()
     assert timings is not None
-    assert sum(timings.use.counts) == 2 * Uses.MOST
+    assert sum(timings.use.counts) == 2 * MOST_NOTES
 
 
 def test_a_forked_child_has_measured_nothing(pool: Pool) -> None:
