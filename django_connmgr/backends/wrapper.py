@@ -428,13 +428,15 @@ class PooledWrapper(Stock):
     def close_if_unusable_or_obsolete(self) -> None:
         """Django's call at both ends of a request: release, without asking the server anything."""
         borrower = self.borrower
-        if borrower.lease is not None:
-            borrower.release()
+        if self.connection is not None:
+            if borrower.lease is not None:
+                borrower.release()
+            else:
+                super().close_if_unusable_or_obsolete()
         elif (warm := borrower.warm) is not None:
+            # Or a lease whose connection an interruption took from here: the unit's end has it.
             borrower.warm = None
             borrower.pool.cool(warm)  # type: ignore[union-attr]
-        elif self.connection is not None:
-            super().close_if_unusable_or_obsolete()
 
     # Threads
 

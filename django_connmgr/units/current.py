@@ -10,6 +10,7 @@ from .unit import Unit
 current_unit: ContextVar[Unit | None] = ContextVar("django_connmgr_unit", default=None)
 #: The innermost one here, but for those of ASGI requests that only ``find_unit()`` finds.
 get_current = current_unit.get
+set_current = current_unit.set
 #: What asgiref makes for each ASGI request; ``None`` elsewhere.
 get_context = SyncToAsync.thread_sensitive_context.get
 
@@ -22,7 +23,7 @@ _has_units = False
 
 def find_unit() -> Unit | None:
     """The innermost unit of work here; ``None`` outside of all."""
-    unit = current_unit.get()
+    unit = get_current()
     if _has_units and (unit is None or not unit.is_request):
         context = get_context(None)
         request = _units.get(context) if context is not None else None

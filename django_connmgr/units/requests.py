@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 from .._pool.owner import here
 from .._pool.scope import OVER
 from ..signals import unit_finished, unit_started
-from .current import current_unit, find_unit, get_context, get_current, note_request_unit
+from .current import find_unit, get_context, get_current, note_request_unit, set_current
 from .thread import release_all
 from .unit import Unit
 from .work import finish
@@ -38,10 +38,9 @@ def on_request_started(environ: Any = None, scope: Any = None, **kwargs: Any) ->
     else:
         name = ""
     unit = Unit(name, parent, is_request=True)
-    current_unit.set(unit)
-    context = get_context(None)
-    if context is not None:
-        note_request_unit(unit, context)
+    set_current(unit)
+    if get_context(None) is not None:
+        note_request_unit(unit, get_context(None))  # type: ignore[arg-type]
     if unit_started.receivers:
         unit_started.send_robust(sender=Unit, unit=unit)
 
@@ -52,9 +51,12 @@ def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal recei
         unit = find_unit()
         unit = unit if unit is not None and unit.is_request else None
     if unit is not None and (scope := unit.scope).state is not OVER:
-        current_unit.set(unit.parent)
+        set_current(unit.parent)
         if not (here.owner.held or unit_finished.receivers):
-            scope.end()  # As nearly always: Django has closed its connections by now.
+            # As nearly always: Django has closed its connections by now, and nothing is left.
+            scope.state = OVER
+            if scope.slots:
+                scope.end()
             return
         finish(unit)
     if here.owner.held:
