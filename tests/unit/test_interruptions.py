@@ -756,6 +756,20 @@ def struck(function: Any, text: str, action: Callable[[], object]) -> None:
         sys.settrace(previous)
 
 
+def test_a_connection_that_was_being_ended_when_an_exception_struck_is_no_other_owner_s(
+    make_pool: MakePool,
+) -> None:
+    pool = make_pool(max_size=1)
+    lease = pool.acquire()
+    connection = lease.connection
+    (record,) = pool.leases()
+    struck(ConnectionPool.kill, "connection: Any", lambda: pool.kill(record.slot, record.since))
+    gc.collect()
+    other = pool.acquire()
+    assert other.connection is not connection
+    other.release()
+
+
 def test_a_lease_that_was_being_kept_when_an_exception_struck_can_be_kept_again(
     make_pool: MakePool,
 ) -> None:

@@ -409,36 +409,50 @@ def test_a_door_that_fails_leaves_a_thread_that_looks_after_pools(
     assert "clients" in caplog.messages[0]
 
 
-def test_a_thread_that_ends_closes_its_own_door_and_not_the_next_one_s() -> None:
+def test_a_thread_that_ends_closes_its_own_door_and_not_the_next_one_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The next pool comes just as the last one has gone."""
     first, second = Patient(), Patient()
-    doors: list[SlowDoor] = []
+    doors: list[Counted] = []
     reaper = Reaper()
+    close_door = reaper._close_door
 
-    class SlowDoor(BellAsDoor):
-        __slots__ = ("is_closed",)
+    def close_late(door: Any) -> None:
+        if door is doors[0]:
+            reaper.watch(second)
+            await_door(1)
+        close_door(door)
 
-        def close(self) -> None:
-            if self is doors[0]:
-                reaper.watch(second)
-                while len(doors) < 2 or reaper._door is not doors[1]:
-                    threading.Event().wait(0.001)
-            self.is_closed = True
+    def await_door(number: int) -> None:
+        while len(doors) <= number or reaper._door is not doors[number]:
+            threading.Event().wait(0.001)
 
-    def make_door() -> SlowDoor:
-        door = SlowDoor()
-        door.is_closed = False
-        doors.append(door)
-        return door
+    def make_door() -> Counted:
+        doors.append(Counted())
+        return doors[-1]
 
+    monkeypatch.setattr(reaper, "_close_door", close_late)
     reaper.make_door = make_door
     reaper.watch(first)
     thread = reaper._thread
-    while not doors or reaper._door is not doors[0]:
-        threading.Event().wait(0.001)
+    await_door(0)
     reaper.unwatch(first)
     await_end(thread)
-    assert [door.is_closed for door in doors] == [True, False]
+    assert [door.closes for door in doors] == [1, 0]
     assert reaper._bell is doors[1]
     reaper.stop(PATIENCE)
-    assert doors[1].is_closed
+    assert doors[1].closes == 1
+
+
+class Counted(BellAsDoor):
+    """Knows how often it was closed."""
+
+    __slots__ = ("closes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closes = 0
+
+    def close(self) -> None:
+        self.closes += 1
