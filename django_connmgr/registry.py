@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
+from ._pool import report
 from ._pool.logs import moderation
 from ._pool.pool import ConnectionPool
 from ._pool.reaper import reaper
@@ -69,6 +70,7 @@ class Registry:
         """In the child: the pools stay, empty; the thread that looks after them is gone."""
         self._lock = threading.Lock()
         moderation.after_fork()
+        report.after_fork()
         reaper.after_fork()
         for pool in self.all():
             pool.after_fork()

@@ -16,13 +16,13 @@ from .logs import logger
 from .maintenance import Maintenance
 from .observed import ObservedState
 from .owner import here
-from .report import describe_exhaustion, stack_here, stack_of, waits_for_a_thread
+from .report import count_blocked, describe_exhaustion, stack_here, stack_of
 from .scope import Scope
 from .slot import CLOSED, MAINTENANCE, CloseReason, Slot
 from .state import LOOK_AGAIN, PoolStatus
 from .stats import LeaseRecord, PoolStats, WaiterRecord
 from .timings import Timings
-from .view import as_records, leases_locked, stats_locked, waiters_locked
+from .view import Seen, as_records, leases_locked, stats_locked, waiters_locked
 from .waiter import Waiter
 
 #: As often a transaction that sits idle is looked at before it is told of.
@@ -55,6 +55,8 @@ class ConnectionPool(Generic[C]):
         self.is_closed = False
         self._clock = clock or SystemClock()
         self._is_observed = is_observed
+        #: See ``_count_blocked()``.
+        self._counted_at, self._blocked = float("-inf"), 0
         self._killed: WeakSet[Lease[C]] = WeakSet()
         self._start(limits or Limits())
 
@@ -212,13 +214,22 @@ class ConnectionPool(Generic[C]):
         with core.lock:
             stats = stats_locked(state)
             seen = leases_locked(state, core.now(), warm=not state.limits.reclaim)
-        # Looked at only now: a stack tells where a thread is, and costs nothing before.
-        blocked = sum(waits_for_a_thread(owner) for _, owner, _ in seen)
-        text = describe_exhaustion(stats, as_records(seen), waited, blocked)
+        text = describe_exhaustion(stats, as_records(seen), waited, self._count_blocked(seen))
         error = self.errors.timeout(text)
         error.__cause__ = core.connector.error
         self._tell("timeout", scope=scope, seconds=waited)
         return error
+
+    def _count_blocked(self, seen: list[Seen]) -> int:
+        """How many holders wait for a thread, as of the last second.
+
+        To look costs as much as there are threads, and all of them may time out at once.
+        """
+        now = self._now()
+        if now - self._counted_at >= LOOK_AGAIN:
+            self._counted_at = now
+            self._blocked = count_blocked([owner for _, owner, _ in seen])
+        return self._blocked
 
     def _tell(self, kind: str, *, scope: Scope | None = None, seconds: float = 0.0) -> None:
         """Tell listeners what happened to the calling thread."""

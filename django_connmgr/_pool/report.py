@@ -1,7 +1,9 @@
 """Words for an exhausted pool and for a long lease: numbers, owners, and what to do."""
 
+import gc
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from traceback import StackSummary, walk_stack
 from types import FrameType
 
@@ -100,9 +102,13 @@ _WAITS = {
 _DEPTH = 12
 
 
-def waits_for_a_thread(owner: Owner | None) -> bool:
-    """Whether the thread is blocked until another one is done, as far as its stack shows."""
-    frame = None if owner is None else sys._current_frames().get(owner.ident)
+def count_blocked(owners: Iterable[Owner | None]) -> int:
+    """How many of these threads wait until another one is done, as far as their stacks show."""
+    frames = current_frames()
+    return sum(_waits(frames.get(owner.ident)) for owner in owners if owner is not None)
+
+
+def _waits(frame: FrameType | None) -> bool:
     for _ in range(_DEPTH):
         if frame is None:
             return False
@@ -111,6 +117,34 @@ def waits_for_a_thread(owner: Owner | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+#: One thread at a time: what another one enables again must not be what this one disabled. A
+#: finaliser may come back on the same thread.
+_frames_lock = threading.RLock()
+
+
+def current_frames() -> dict[int, FrameType]:
+    """As ``sys._current_frames()``, without collecting garbage in the middle of it.
+
+    CPython makes frames while it holds a lock of the interpreter's, up to 3.12 also if that starts
+    a collection. A finaliser that lets another thread run, which calls the same function, would
+    then be waited for with the GIL held: for ever (https://github.com/python/cpython/issues/106883).
+    """
+    with _frames_lock:
+        is_enabled = gc.isenabled()
+        try:
+            gc.disable()
+            return sys._current_frames()
+        finally:
+            if is_enabled:
+                gc.enable()
+
+
+def after_fork() -> None:
+    """In a forked child: another thread may have held the lock."""
+    global _frames_lock  # noqa: PLW0603
+    _frames_lock = threading.RLock()
 
 
 def name_of(owner: Owner | None) -> str:
@@ -124,7 +158,7 @@ def stack_here() -> StackSummary:
 
 def stack_of(owner: Owner | None) -> str:
     """Where a thread is now; empty if that cannot be found out."""
-    frame = None if owner is None else sys._current_frames().get(owner.ident)
+    frame = None if owner is None else current_frames().get(owner.ident)
     return "" if frame is None else format_stack(_extract(frame))
 
 

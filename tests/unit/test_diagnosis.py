@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import threading
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from django_connmgr._pool import report
 from django_connmgr._pool.driver import ConnectionState
 from django_connmgr._pool.errors import PoolTimeout
 from django_connmgr._pool.logs import MOST, MOST_KINDS, PERIOD, Moderation
@@ -190,6 +192,64 @@ def test_a_holder_that_sleeps_is_not_taken_for_one(make_pool: MakePool, clock: M
         waiter.result()
     may_end.set()
     holder.result()
+
+
+def test_many_that_time_out_at_once_look_at_the_threads_once(
+    make_pool: MakePool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(report, "current_frames", lambda: looks.append(1) or {})
+    pool = make_pool(max_size=1)
+    lease = pool.acquire()
+    for _ in range(2):
+        waiters = [Worker(lambda: pool.acquire(1.0)) for _ in range(5)]
+        clock.await_waiters(5)
+        clock.advance(2)
+        for waiter in waiters:
+            with pytest.raises(PoolTimeout):
+                waiter.result()
+    lease.release()
+    assert len(looks) == 2
+
+
+def test_no_garbage_is_collected_while_the_threads_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(report.sys, "_current_frames", lambda: seen.append(gc.isenabled()) or {})
+    report.current_frames()
+    gc.disable()
+    try:
+        report.current_frames()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    assert seen == [False, False]
+
+
+def test_finalisers_that_let_others_run_do_not_stop_those_that_look() -> None:
+    """Which stood still for ever on Python 3.11, with the interpreter's lock held."""
+
+    class Slow:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            time.sleep(0.0001)
+
+    def look() -> None:
+        for _ in range(300):
+            Slow()
+            report.current_frames()
+
+    before = gc.get_threshold()
+    gc.set_threshold(5, 10**6, 10**6)  # Young garbage, all the time.
+    try:
+        workers = [Worker(look) for _ in range(8)]
+        for worker in workers:
+            worker.result()
+    finally:
+        gc.set_threshold(*before)
 
 
 # The log
