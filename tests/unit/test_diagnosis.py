@@ -244,17 +244,18 @@ def look_from(depth):
     return look_from(depth - 1) if depth else current_frames()
 
 def look():
-    for _ in range(400):
+    for _ in range(100):
         garbage = [Slow() for _ in range(3)]
         del garbage
         look_from(5)
 
-gc.set_threshold(5, 10**6, 10**6)
-threads = [threading.Thread(target=look) for _ in range(8)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
+for number in range(2, 14):  # So that the collection comes at every place.
+    gc.set_threshold(number, 10**6, 10**6)
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 """
 
 
