@@ -13,6 +13,7 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import connections
 
+from django_connmgr.units import current
 from django_connmgr.units.requests import connect_receivers
 
 AliasOf = Callable[..., str]
@@ -23,8 +24,9 @@ BYTECODES = 800 if sys.version_info >= (3, 13) else 835
 
 
 @pytest.fixture(autouse=True)
-def receivers() -> None:
-    """After Django's own, as in servers: its test client moves those."""
+def receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Django's own, as in servers: its test client moves those. No request was ASGI's yet."""
+    monkeypatch.setattr(current, "_has_units", False)
     for signal in (request_started, request_finished):
         signal.disconnect(dispatch_uid=OURS)
     connect_receivers()
