@@ -17,6 +17,8 @@ _ADVICE = (
     ("database", "Correct NAME of this alias, or create that database."),
     ("could not translate host name", "Correct HOST of this alias, or the name service."),
     ("resolve host", "Correct HOST of this alias, or the name service."),
+    ("Name or service not known", "Correct HOST of this alias, or the name service."),
+    ("nodename nor servname", "Correct HOST of this alias, or the name service."),
     ("Connection refused", "Start the server, or correct HOST and PORT of this alias."),
     ("No such file", "Start the server, or correct HOST: its socket is not there."),
     ("too many", "The server is full: 'connmgr server' shows by whom, 'connmgr budget' the sum."),
