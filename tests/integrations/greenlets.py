@@ -72,14 +72,15 @@ def is_killed_in_a_transaction() -> Any:
             is_inside.set()
             Event().wait()
 
-    before = query()
+    name = "SELECT current_setting('application_name')"
+    before = query(), query(name)
     connection.close()
     greenlet = gevent.spawn(work)
     is_inside.wait()
     greenlet.kill()
-    after = query(), query("SELECT current_setting('application_name')")
+    after = query(), query(name)
     connection.close()
-    return before == after[0], after[1], repr(pool)
+    return before[0] == after[0], before[1] == after[1], repr(pool)
 
 
 def is_killed_in_the_queue() -> Any:
