@@ -1,7 +1,16 @@
 """Units of work: what was leased in one is released when it ends, on whichever thread."""
 
 from .executors import Thread, ThreadPoolExecutor, wrap_executor
+from .hooks import hook, task_unit
 from .unit import Unit
 from .work import unit_of_work
 
-__all__ = ["Thread", "ThreadPoolExecutor", "Unit", "unit_of_work", "wrap_executor"]
+__all__ = [
+    "Thread",
+    "ThreadPoolExecutor",
+    "Unit",
+    "hook",
+    "task_unit",
+    "unit_of_work",
+    "wrap_executor",
+]

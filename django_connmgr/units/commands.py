@@ -4,15 +4,13 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from .hooks import WRAPPED
 from .thread import past, release_what_came_before
 from .unit import CommandUnit
 from .work import unit_of_work
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: On what we have wrapped already; ``functools.wraps`` carries it to wrappers around ours.
-_WRAPPED = "_connmgr_wrapped"
 
 
 def wrap_commands() -> None:
@@ -27,7 +25,7 @@ def wrap_commands() -> None:
 
     for method in ("execute", "check_migrations"):
         function = getattr(BaseCommand, method)
-        if not hasattr(function, _WRAPPED):
+        if not hasattr(function, WRAPPED):
             setattr(BaseCommand, method, _as_command(function))
 
 
@@ -48,5 +46,5 @@ def _as_command(function: Callable[P, R]) -> Callable[P, R]:
         finally:
             past.has_worked = has_worked  # What comes now may precede the first real one.
 
-    setattr(run, _WRAPPED, True)
+    setattr(run, WRAPPED, True)
     return run
