@@ -20,7 +20,7 @@ def install() -> None:
 
         cluster.worker = worker
         cluster.monitor = monitor
-        hook(cluster, "scheduler", lambda **_: "django_q: scheduler")
+        hook(cluster, "scheduler", lambda *_, **__: "django_q: scheduler")
 
 
 def worker(task_queue: Any, *args: Any) -> None:
