@@ -121,9 +121,7 @@ def run(
     runner = request.param
     require(runner.module)
     name = "".join(letter for letter in runner.name if letter.isalnum())
-    variables = environment(
-        database_url, RUNNER=runner.module, NAME=name, BROKER_URL=broker_url
-    )
+    variables = environment(database_url, RUNNER=runner.module, NAME=name, BROKER_URL=broker_url)
     notes = work_through(runner, tmp_path_factory.mktemp(name), variables)
     log = logging_cluster.log.read_text(errors="replace")
     connects = {

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 #: How many tasks of each kind are sent.
 SENT = {"ask": 20, "succeed": 1, "fail": 1, "retry": 1, "spawn_threads": 1, "last": 1}
+#: By the task ``spawn_threads``, each of which may need a connection besides.
+SPAWNED = 2
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Runner:
     module: str
     #: Of Python, after ``-m``.
     command: tuple[str, ...]
-    #: The most connections that one alias may ever open: by whom, the runner's entry says.
+    #: The most connections that tasks and their hooks may open to one alias: one for each task
+    #: that runs at once, where the runner's entry does not say otherwise.
     connects: int
     #: What it does not know how to do.
     lacks: frozenset[str] = field(default=frozenset())

@@ -24,6 +24,8 @@ if RUNNER:
     apps = [app for name, app in {**WITH_TABLES, **OTHERS}.items() if name == RUNNER]
 else:
     apps = [app for name, app in WITH_TABLES.items() if importlib.util.find_spec(name)]
+ROOT_URLCONF = __name__
+urlpatterns: list[object] = []
 INSTALLED_APPS = ["django_connmgr", *apps, "tests.runners"]
 
 
@@ -54,4 +56,5 @@ Q_CLUSTER = {
     "max_attempts": 1,
 }
 PROCRASTINATE_DATABASE_ALIAS = "queue"
-TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+if RUNNER == "django_tasks_db":
+    TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,26 @@ def note_unit(unit: Any, **kwargs: Any) -> None:
     """What is still leased after a unit: by this thread, and in all pools of this process."""
     from django_connmgr import pools
 
-    mine = [
-        wrapper.alias
-        for wrapper in connections.all(initialized_only=True)
-        if wrapper.connection is not None or is_warm(wrapper.borrower.warm)
-    ]
     with _noting:  # The last one to write has looked last.
-        taken = {alias: stats.leased + stats.warm for alias, stats in stats_of(pools).items()}
-        write({"ended": unit.name, "used": sorted(unit.counts), "kept": mine, "taken": taken})
+        stats = {alias: pools[alias].stats() for alias in ALIASES}
+        taken = {alias: numbers.leased + numbers.warm for alias, numbers in stats.items()}
+        write({"ended": unit.name, "kept": list(kept_after(unit)), "taken": taken})
 
 
-def stats_of(pools: Any) -> dict[str, Any]:
-    return {alias: pools[alias].stats() for alias in ALIASES}
+def kept_after(unit: Any) -> Iterator[str]:
+    """Aliases that this thread has a connection of, but for those of other tasks.
 
-
-def is_warm(slot: Any) -> bool:
-    owner = None if slot is None else slot.owner
-    return owner is not None and owner.ident == threading.get_ident()
+    Async code of all tasks queries on one thread.
+    """
+    scopes = [None]
+    while unit is not None:
+        scopes.append(unit.scope)
+        unit = unit.parent
+    for wrapper in connections.all(initialized_only=True):
+        lease, warm = wrapper.borrower.lease, wrapper.borrower.warm
+        slot = warm if lease is None else lease.slot
+        if slot is not None and slot.owner.ident == threading.get_ident() and slot.scope in scopes:
+            yield wrapper.alias
 
 
 def hook(task: str) -> None:
@@ -104,7 +108,10 @@ def fail() -> None:
 def retry() -> None:
     """Fail the first time."""
     query()
-    Path(os.environ["NOTES"]).with_name("retried").mkdir()
+    attempted = Path(os.environ["NOTES"]).with_name("attempted")
+    if not attempted.exists():
+        attempted.touch()
+        raise ValueError("as it should")
 
 
 def spawn_threads() -> None:

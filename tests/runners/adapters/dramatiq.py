@@ -7,6 +7,7 @@ from typing import Any
 
 import django
 import dramatiq
+from django.apps import apps
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
 
@@ -21,7 +22,8 @@ class Hook(Middleware):
         work.hook(message.actor_name)
 
 
-django.setup()
+if not apps.models_ready:  # In the worker, which loads this first.
+    django.setup()
 middleware = [AgeLimit(), TimeLimit(interval=50), Retries(min_backoff=1, max_backoff=10), Hook()]
 broker = RedisBroker(url=os.environ["BROKER_URL"], middleware=middleware)
 dramatiq.set_broker(broker)
