@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def run(
     database_url: str,
     broker_url: str,  # noqa: F811 - a fixture
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Run]:
+) -> Run:
     runner = request.param
     require(runner.module)
     name = "".join(letter for letter in runner.name if letter.isalnum())
@@ -128,4 +128,4 @@ def run(
         alias: log.count(f"application_name=work-{name}-{alias}\n")
         for alias in ("default", "second")
     }
-    yield Run(runner, read(notes), connects)
+    return Run(runner, read(notes), connects)

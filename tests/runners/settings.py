@@ -9,7 +9,7 @@ import importlib.util
 import os
 
 from testproject.settings import *  # noqa: F403
-from testproject.settings import DATABASES
+from testproject.settings import DATABASES as GIVEN
 
 RUNNER = os.environ["RUNNER"]
 
@@ -33,7 +33,7 @@ def database(name: str) -> dict[str, object]:
     """By its name the server tells who connects."""
     name = f"{os.environ['ROLE']}-{os.environ['NAME']}-{name}"
     options = {"pool": {"max_size": 8}, "application_name": name}
-    return {**DATABASES["default"], "OPTIONS": options}
+    return {**GIVEN["default"], "OPTIONS": options}
 
 
 DATABASES = {alias: database(alias) for alias in ("default", "second", "queue")}

@@ -59,14 +59,15 @@ def kept_after(unit: Any) -> Iterator[str]:
 
     Async code of all tasks queries on one thread.
     """
-    scopes = [None]
+    scopes: list[Any] = [None]
     while unit is not None:
         scopes.append(unit.scope)
         unit = unit.parent
     for wrapper in connections.all(initialized_only=True):
         lease, warm = wrapper.borrower.lease, wrapper.borrower.warm
         slot = warm if lease is None else lease.slot
-        if slot is not None and slot.owner.ident == threading.get_ident() and slot.scope in scopes:
+        owner = None if slot is None else slot.owner
+        if owner and owner.ident == threading.get_ident() and slot.scope in scopes:
             yield wrapper.alias
 
 
