@@ -120,12 +120,13 @@ def run(
 ) -> Run:
     runner = request.param
     require(runner.module)
-    name = "".join(letter for letter in runner.name if letter.isalnum())
-    variables = environment(database_url, RUNNER=runner.module, NAME=name, BROKER_URL=broker_url)
-    notes = work_through(runner, tmp_path_factory.mktemp(name), variables)
+    variables = environment(
+        database_url, RUNNER=runner.module, NAME=runner.name, BROKER_URL=broker_url
+    )
+    notes = work_through(runner, tmp_path_factory.mktemp(runner.name), variables)
     log = logging_cluster.log.read_text(errors="replace")
     connects = {
-        alias: log.count(f"application_name=work-{name}-{alias}\n")
+        alias: log.count(f"application_name=work-{runner.name}-{alias}\n")
         for alias in ("default", "second")
     }
     return Run(runner, read(notes), connects)

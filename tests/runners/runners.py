@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -13,8 +14,10 @@ SPAWNED = 2
 
 @dataclass(frozen=True)
 class Runner:
-    #: As in the table of ``docs/integrations.md``.
-    name: str
+    #: As ``pip`` knows it.
+    package: str
+    #: Of worker. The table in ``docs/integrations.md`` has both.
+    kind: str
     #: The module that ``django_connmgr.integrations`` has a file for, and the adapter's name.
     module: str
     #: Of Python, after ``-m``.
@@ -26,6 +29,11 @@ class Runner:
     lacks: frozenset[str] = field(default=frozenset())
     sends_itself: bool = False
     environment: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        """Without what not every identifier takes."""
+        return "-".join(re.findall(r"\w+", f"{self.package} {self.kind}"))
 
     @property
     def tasks(self) -> list[str]:
@@ -41,17 +49,19 @@ NO_LIMITS = frozenset({"last"})
 
 RUNNERS = (
     Runner(
-        "dramatiq (threads)",
+        "dramatiq",
+        "threads",
         "dramatiq",
         ("dramatiq", "tests.runners.adapters.dramatiq", "--processes", "1", "--threads", "2"),
         connects=2,
         environment={"dramatiq_worker_timeout": "100"},
     ),
     # A child for each job, which opens its own, and the worker that forks them.
-    Runner("rq (`Worker`)", "rq", ("tests.runners.adapters.rq", "Worker"), connects=27),
-    Runner("rq (`SimpleWorker`)", "rq", ("tests.runners.adapters.rq", "SimpleWorker"), connects=1),
+    Runner("rq", "`Worker`", "rq", ("tests.runners.adapters.rq", "Worker"), connects=27),
+    Runner("rq", "`SimpleWorker`", "rq", ("tests.runners.adapters.rq", "SimpleWorker"), connects=1),
     Runner(
-        "huey (threads)",
+        "huey",
+        "threads",
         "huey",
         ("django", "run_huey", "--workers", "2", "--worker-type", "thread"),
         connects=2,
@@ -59,13 +69,15 @@ RUNNERS = (
     ),
     # Two children, and their parent.
     Runner(
-        "huey (processes)",
+        "huey",
+        "processes",
         "huey",
         ("django", "run_huey", "--workers", "2", "--worker-type", "process"),
         connects=3,
     ),
     Runner(
-        "apscheduler (threads)",
+        "apscheduler",
+        "threads",
         "apscheduler",
         ("tests.runners.adapters.apscheduler",),
         connects=2,
@@ -74,7 +86,8 @@ RUNNERS = (
     ),
     # Two threads of tasks, and one of async code, where their middleware queries.
     Runner(
-        "procrastinate (threads)",
+        "procrastinate",
+        "two jobs at once",
         "procrastinate",
         ("django", "procrastinate", "worker", "--concurrency", "2"),
         connects=3,
@@ -84,6 +97,7 @@ RUNNERS = (
     # results, and their parent.
     Runner(
         "django-q2",
+        "a cluster of two workers",
         "django_q",
         ("django", "qcluster"),
         connects=5,
@@ -91,6 +105,7 @@ RUNNERS = (
     ),
     Runner(
         "django-tasks-db",
+        "`manage.py db_worker`",
         "django_tasks_db",
         ("django", "db_worker", "--interval", "0.05", "--no-startup-delay"),
         connects=1,
