@@ -128,8 +128,38 @@ GRANIAN_ASGI = Kind(
 )
 DAPHNE = Kind("daphne", ("daphne", "-p", "{port}", ASGI), ("daphne",), is_async=True)
 
-SYNC = (RUNSERVER, THREADED, GTHREAD, GEVENT, PRELOAD, GRANIAN_WSGI)
-ASYNC = (UVICORN, GRANIAN_ASGI, DAPHNE)
+WAITRESS = Kind(
+    "waitress",
+    ("waitress", "--listen", "127.0.0.1:{port}", "--threads", "8", WSGI),
+    ("waitress",),
+    usual="Task queue depth",
+    stop_signal=signal.SIGINT,  # It does not handle SIGTERM.
+)
+#: It forks after it has loaded the application, as PRELOAD does, and tells Python so only with
+#: that option about hooks: without it, its workers share the parent's sockets or stand still.
+UWSGI = Kind(
+    "uwsgi",
+    ("tests.servers.project.uwsgi", "--http-socket", "127.0.0.1:{port}", "--module", WSGI,
+     "--master", "--processes", "2", "--enable-threads", "--threads", "8", "--die-on-term",
+     "--py-call-uwsgi-fork-hooks", "--disable-logging"),
+    ("pyuwsgi",),
+    workers=2,
+    extra=1,
+    # Its workers do; its master, which has a connection from the import, ends without them.
+    runs_exit_hooks=False,
+    usual="running uWSGI as root",
+    environment=(("PROJECT_QUERIES_AT_IMPORT", "1"),),
+)  # fmt: skip
+HYPERCORN = Kind(
+    "hypercorn",
+    ("hypercorn", "--bind", "127.0.0.1:{port}", ASGI),
+    ("hypercorn",),
+    is_async=True,
+    usual="continuing without Lifespan support",
+)
+
+SYNC = (RUNSERVER, THREADED, GTHREAD, GEVENT, PRELOAD, GRANIAN_WSGI, WAITRESS, UWSGI)
+ASYNC = (UVICORN, GRANIAN_ASGI, DAPHNE, HYPERCORN)
 
 #: Whatever a server says of its own accord has none of these words.
 _TROUBLE = re.compile(r"Traceback|Exception|Error\b|Warning|WARN|ERROR|CRITICAL|django_connmgr")
