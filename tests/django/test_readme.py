@@ -48,6 +48,7 @@ LOOKED_AT = [
     ("inspection", "post_worker_init"),
     ("inspection", "health_view"),
     ("integrations", "celery"),
+    ("integrations", "apscheduler"),
     ("integrations", "Consumer"),
     ("integrations", "on_message"),
     ("pgbouncer", "prepare_threshold"),
