@@ -37,7 +37,7 @@ def missing(reason: str) -> None:
 def require(*modules: str) -> None:
     absent = [name for name in modules if importlib.util.find_spec(name) is None]
     if absent:
-        missing(f"Not installed: {', '.join(absent)}. See 'integrations' in pyproject.toml.")
+        missing(f"Not installed: {', '.join(absent)}. See the groups of pyproject.toml.")
 
 
 def eventually(condition: Callable[[], object], what: str, *, seconds: float = 20) -> None:

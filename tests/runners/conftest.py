@@ -115,14 +115,12 @@ def run(
     request: pytest.FixtureRequest,
     logging_cluster: Cluster,  # noqa: F811 - a fixture
     database_url: str,
-    broker_url: str,  # noqa: F811 - a fixture
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
     runner = request.param
     require(runner.module)
-    variables = environment(
-        database_url, RUNNER=runner.module, NAME=runner.name, BROKER_URL=broker_url
-    )
+    broker = request.getfixturevalue("broker_url") if runner.needs_redis else ""
+    variables = environment(database_url, RUNNER=runner.module, NAME=runner.name, BROKER_URL=broker)
     notes = work_through(runner, tmp_path_factory.mktemp(runner.name), variables)
     log = logging_cluster.log.read_text(errors="replace")
     connects = {

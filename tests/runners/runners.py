@@ -28,6 +28,7 @@ class Runner:
     #: What it does not know how to do.
     lacks: frozenset[str] = field(default=frozenset())
     sends_itself: bool = False
+    needs_redis: bool = True
     environment: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -80,6 +81,7 @@ RUNNERS = (
         "threads",
         "apscheduler",
         ("tests.runners.adapters.apscheduler",),
+        needs_redis=False,
         connects=2,
         lacks=NO_LIMITS | {"retry"},
         sends_itself=True,
@@ -90,6 +92,7 @@ RUNNERS = (
         "two jobs at once",
         "procrastinate",
         ("django", "procrastinate", "worker", "--concurrency", "2"),
+        needs_redis=False,
         connects=3,
         lacks=NO_LIMITS,
     ),
@@ -108,6 +111,7 @@ RUNNERS = (
         "`manage.py db_worker`",
         "django_tasks_db",
         ("django", "db_worker", "--interval", "0.05", "--no-startup-delay"),
+        needs_redis=False,
         connects=1,
         lacks=NO_LIMITS | {"retry"},
     ),

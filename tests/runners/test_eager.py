@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -98,6 +99,4 @@ def test_a_task_in_place_is_a_part_of_its_callers_unit(
 
 
 def install(module: str) -> None:
-    from importlib import import_module
-
     import_module(f"django_connmgr.integrations.{module}").install()

@@ -15,6 +15,9 @@ from tests.runners import work
 
 
 class Hook(Middleware):
+    def before_delay_message(self, broker: Any, message: Any) -> None:
+        work.hook(message.actor_name)
+
     def after_ack(self, broker: Any, message: Any) -> None:
         work.hook(message.actor_name)
 
