@@ -23,6 +23,7 @@ from ..integrations.conftest import (
     logging_cluster,  # noqa: F401 - a fixture
     require,
 )
+from ..recording import recording
 from .runners import RUNNERS, Runner
 
 
@@ -52,6 +53,10 @@ def database_url(logging_cluster: Cluster) -> str:  # noqa: F811 - a fixture
     return url
 
 
+#: Whose workers can be recorded: coverage may hang in a forked child.
+NEVER_FORKS = {"apscheduler", "django-tasks-db", "procrastinate"}
+
+
 @dataclass
 class Run:
     """What a worker did, and what the server saw of it."""
@@ -78,6 +83,8 @@ def work_through(runner: Runner, directory: Path, variables: Mapping[str, str]) 
     notes, log = directory / "notes", directory / "log"
     notes.touch()
     worker_variables = {**variables, **runner.environment, "NOTES": str(notes), "ROLE": "work"}
+    if runner.package in NEVER_FORKS:
+        worker_variables |= recording()
     command = [sys.executable, "-m", *runner.command]
     with log.open("wb") as output:
         worker = subprocess.Popen(
