@@ -14,7 +14,7 @@ from ..units import hook
 
 def install() -> None:
     """Make the messages of the workers that start in this process units of work. Idempotent."""
-    # Version 1 has them by these names only.
+    # By the names that versions 1 and 2 have in common.
     hook(worker._WorkerThread, "process_message", _name_of)
     hook(worker._ConsumerThread, "handle_message", _name_before)
     hook(worker._ConsumerThread, "handle_delayed_messages", _name_of_delayed)

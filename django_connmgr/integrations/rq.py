@@ -15,7 +15,7 @@ from ..units import hook
 def install() -> None:
     """Make the jobs of the workers that start in this process units of work. Idempotent."""
     # All workers share it, in a class that is the one or the other in different versions.
-    owner = next(cls for cls in Worker.__mro__ if "perform_job" in vars(cls))
+    owner = next((cls for cls in Worker.__mro__ if "perform_job" in vars(cls)), Worker)
     hook(owner, "perform_job", _name_of)
     hook(Worker, "monitor_work_horse", _name_after)
 

@@ -7,6 +7,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 
 from .._pool.owner import here
+from .current import find_unit
 from .thread import release_all
 from .work import unit_of_work
 
@@ -18,9 +19,9 @@ def task_unit(name: str) -> unit_of_work:
     """The unit of a task that a runner is about to run on this thread.
 
     What the runner itself has leased there, to look for tasks, goes back first: so the end of the
-    task leaves nothing.
+    task leaves nothing. A worker that is run within a unit of its caller's takes nothing from that.
     """
-    if here.owner.held:
+    if here.owner.held and ((unit := find_unit()) is None or unit.is_command):
         release_all()
     return unit_of_work(name)
 

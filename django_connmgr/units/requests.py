@@ -11,6 +11,7 @@ from .._pool.owner import here
 from .._pool.scope import OVER
 from ..signals import unit_finished, unit_started
 from .current import find_unit, get_context, get_current, note_request_unit, set_current
+from .hooks import WRAPPED
 from .thread import release_all
 from .unit import Unit
 from .work import finish
@@ -63,10 +64,6 @@ def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal recei
         release_all()
 
 
-#: On what we have wrapped already; ``functools.wraps`` carries it to wrappers around ours.
-_WRAPPED = "_connmgr_wrapped"
-
-
 def wrap_handlers() -> None:
     """Give back what a request leased before the first chunk of its streamed response.
 
@@ -79,7 +76,7 @@ def wrap_handlers() -> None:
     from django.core.handlers import base
 
     handler_class: Any = base.BaseHandler
-    if hasattr(handler_class.get_response, _WRAPPED):
+    if hasattr(handler_class.get_response, WRAPPED):
         return
     get_response, get_response_async = handler_class.get_response, handler_class.get_response_async
 
@@ -101,7 +98,7 @@ def wrap_handlers() -> None:
             await sync_to_async(unit.scope.become_eager, thread_sensitive=False)()
         return response
 
-    setattr(get_response_and_release, _WRAPPED, True)
+    setattr(get_response_and_release, WRAPPED, True)
     handler_class.get_response = get_response_and_release
     handler_class.get_response_async = get_response_async_and_release
 

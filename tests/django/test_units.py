@@ -22,6 +22,7 @@ from django_connmgr import (
     with_connection,
 )
 from django_connmgr.signals import unit_finished, unit_started
+from django_connmgr.units import task_unit
 from django_connmgr.units.current import current_unit
 
 from .conftest import Pool
@@ -506,3 +507,19 @@ def test_what_a_script_leases_after_a_command_is_released_when_the_first_unit_st
             return [before, leased(pool)]
 
     assert in_a_thread(script) == [1, 0]
+
+
+def test_a_task_of_a_worker_within_its_callers_unit_takes_nothing_from_that(pool: Pool) -> None:
+    with unit_of_work("caller"):
+        lease_connection()
+        leased = connection.connection
+        with task_unit("task"):
+            assert (connection.connection, taken(pool)) == (leased, 1)
+        assert (connection.connection, taken(pool)) == (leased, 1)
+
+
+def test_a_task_begins_with_nothing_of_what_its_worker_leased_before(pool: Pool) -> None:
+    lease_connection()
+    assert taken(pool) == 1
+    with task_unit("task"):
+        assert (connection.connection, taken(pool)) == (None, 0)
