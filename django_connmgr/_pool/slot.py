@@ -46,6 +46,7 @@ class CloseReason(enum.StrEnum):
     SHRUNK = "shrunk"
     POOL_CLOSED = "pool_closed"
     KILLED = "killed"
+    DEADLINE = "deadline"
 
 
 #: Names a slot among all of its process.
