@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any, Generic
 from weakref import WeakKeyDictionary
 
+from .cause import Cause, Deadline
 from .clock import Bell, Clock, SystemClock
 from .core import Core
-from .deadline import Deadline
 from .driver import C, ConnectionState, Driver
 from .errors import Errors
 from .events import Event, emit
@@ -29,14 +29,14 @@ from .waiter import Waiter
 #: As often a transaction that sits idle is looked at before it is told of.
 LOOKS = 4
 
-#: What the owner of a lease is told that was ended by an operator, or by a deadline.
+#: What the owner of a lease is told that was ended by an operator, or for a cause.
 _KILLED = (
     "This connection of pool {0!r} was taken away while it was held: an operator ended its lease "
     "(manage.py connmgr kill-lease). What was not committed is lost; acquire another."
 )
-_OVERDUE = (
-    "{0}: its connection of pool {1!r} was taken away, and what was not committed is lost. Nothing "
-    "more can be asked of a database in this unit; give it more time, or less to do."
+_ENDED = (
+    "{0}: its connection of pool {1!r} was taken away while it was held. What was not committed is "
+    "lost."
 )
 
 
@@ -68,8 +68,8 @@ class ConnectionPool(Generic[C]):
         self._is_observed = is_observed
         #: See ``_count_blocked()``.
         self._counted_at, self._blocked = float("-inf"), 0
-        #: Leases that were ended, each with the deadline that did it, if one did.
-        self._killed: WeakKeyDictionary[Lease[C], Deadline | None] = WeakKeyDictionary()
+        #: Leases that were ended, each with the cause; ``None``: by an operator.
+        self._killed: WeakKeyDictionary[Lease[C], Cause | None] = WeakKeyDictionary()
         self._start(limits or Limits())
 
     def _start(self, limits: Limits) -> None:
@@ -328,13 +328,13 @@ class ConnectionPool(Generic[C]):
         slot: int,
         since: float,
         scope: Scope | None = None,
-        deadline: Deadline | None = None,
+        cause: Cause | None = None,
     ) -> bool:
         """End one lease and its connection now, although its owner may be using that.
 
         ``slot`` and ``since`` are those of its ``LeaseRecord``; false if that lease is over, or is
         not of ``scope``. Its place is free when this returns, and what its owner does with the
-        connection next fails: because of the ``deadline``, or by an operator's will.
+        connection next fails, with the ``cause``, or else as an operator's will.
         """
         core, state = self._core, self._state
         taken = core.run(state.kill_locked, slot, since, scope)
@@ -342,29 +342,27 @@ class ConnectionPool(Generic[C]):
             return False
         lease, victim = taken
         if victim is not None:
-            self._killed[victim] = deadline
+            self._killed[victim] = cause
         connection: Any = lease.held_slot().connection
-        reason = CloseReason.KILLED if deadline is None else CloseReason.DEADLINE
+        kind, unit = ("killed", "") if cause is None else (cause.kind, cause.unit)
         try:
             self.driver.kill(connection)
         finally:
-            core.run(state.remove_locked, lease, reason)
+            core.run(state.remove_locked, lease, CloseReason(kind))
             core.leave_if_closed()
-        if deadline is None:
-            self._tell("killed")
-        else:
-            unit, seconds = deadline.unit, deadline.seconds
-            emit(Event(kind="deadline", pool=self.name, unit=unit, seconds=seconds))
+        emit(Event(kind=kind, pool=self.name, owner=here.owner.name, unit=unit))
         return True
 
     def error_of_killed(self, lease: Lease[C]) -> Exception | None:
         """What the owner of a lease is told that ``kill()`` has ended; ``None`` if it has not."""
         if lease not in self._killed:
             return None
-        deadline = self._killed[lease]
-        if deadline is None:
+        cause = self._killed[lease]
+        if cause is None:
             return self.errors.error(_KILLED.format(self.name))
-        return self.errors.deadline(_OVERDUE.format(deadline.describe(), self.name))
+        is_overdue = isinstance(cause, Deadline)
+        error = self.errors.deadline if is_overdue else self.errors.error
+        return error(_ENDED.format(cause.describe(), self.name))
 
     def leases_in(self, scope: Scope) -> list[tuple[int, float]]:
         """Slot and beginning of each lease of a unit of work that is in use."""

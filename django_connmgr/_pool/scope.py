@@ -6,7 +6,7 @@ import enum
 from collections import defaultdict
 from typing import Any, ClassVar, Protocol
 
-from .deadline import Deadline
+from .cause import Cause, Deadline
 from .errors import Errors
 
 
@@ -24,9 +24,7 @@ class Home(Protocol):
 
     def error_of_killed(self, lease: Any) -> Exception | None: ...
 
-    def kill(
-        self, slot: int, since: float, scope: Scope | None, deadline: Deadline | None
-    ) -> bool: ...
+    def kill(self, slot: int, since: float, scope: Scope | None, cause: Cause | None) -> bool: ...
 
     def leases_in(self, scope: Scope) -> list[tuple[int, float]]: ...
 

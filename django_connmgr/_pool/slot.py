@@ -47,6 +47,7 @@ class CloseReason(enum.StrEnum):
     POOL_CLOSED = "pool_closed"
     KILLED = "killed"
     DEADLINE = "deadline"
+    CANCELLED = "cancelled"
 
 
 #: Names a slot among all of its process.

@@ -2,8 +2,8 @@
 
 from threading import RLock
 
-from .._pool.deadline import Deadline
-from .._pool.scope import OVER, Home, Scope, ScopeState, timed
+from .._pool.cause import Deadline
+from .._pool.scope import OVER, Home, Scope, timed
 
 
 class TimedScope(Scope):
@@ -54,8 +54,7 @@ class TimedScope(Scope):
         with self._is_ending:
             if self.state is OVER:
                 return
-            self.state = ScopeState.EAGER
-            self._give_back()
+            self.become_eager()
             for pool in self.takes.copy():
                 for slot, since in pool.leases_in(self):
                     pool.kill(slot, since, self, self.deadline)

@@ -11,10 +11,11 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from .._pool.deadline import Deadline
+from .._pool.cause import Deadline
 from .._pool.owner import here
 from ..block import Block
 from ..signals import unit_finished, unit_started
+from .cancelling import cancel_queries
 from .current import current_unit, find_unit
 from .deadlines import deadlines
 from .thread import note_outer, past, release_all, release_what_came_before
@@ -92,6 +93,8 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
 
     async def __aexit__(self, *exc_info: object) -> None:
         unit = self._leave()
+        if self.deadline is not None and isinstance(exc_info[1], asyncio.CancelledError):
+            cancel_queries(unit)  # Of the threads that it waited for, and that go on.
         # The end of a unit talks to databases, so not on the event loop, but in the thread where
         # the ORM of this task leases. A second cancellation does not keep the unit from ending.
         await asyncio.shield(sync_to_async(finish)(unit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from django_connmgr import (
     DeadlineExceeded,
@@ -68,7 +69,7 @@ def test_a_query_in_a_transaction_is_cancelled_and_the_transaction_rolled_back(
 
 
 def test_what_is_committed_too_late_is_not_and_that_is_told(pool: Pool) -> None:
-    is_told = overdue(text="what was not committed is lost")
+    is_told = overdue(text="What was not committed is lost")
     with is_told, unit_of_work(deadline=0.1), transaction.atomic():
         Customer.objects.create(name="overdue")
         await_that(lambda: not pool.leases())
@@ -214,6 +215,7 @@ def test_the_end_of_the_unit_is_the_end_of_its_deadline(pool: Pool) -> None:
     def work() -> None:
         began.set()
         results.append(ask("SELECT 1 FROM pg_sleep(0.3)"))
+        results.append(ask("SELECT 2"))
 
     with unit_of_work(deadline=0.2):
         context = copy_context()
@@ -221,7 +223,7 @@ def test_the_end_of_the_unit_is_the_end_of_its_deadline(pool: Pool) -> None:
         thread.start()
         assert began.wait(PATIENCE)
     thread.join(PATIENCE)
-    assert results == [1]
+    assert results == [1, 2]
 
 
 def test_coroutines_have_it_too(pool: Pool) -> None:
@@ -256,6 +258,35 @@ def test_a_transaction_that_a_coroutine_s_thread_has_is_cancelled_too(pool: Pool
     with overdue():
         async_to_sync(work)()
     assert time.monotonic() - began < SOON
+
+
+def test_a_coroutine_that_is_cancelled_cancels_its_query(pool: Pool, server: Server) -> None:
+    errors: list[Exception] = []
+
+    def sleep() -> None:
+        try:
+            ask(SLEEP)
+        except OperationalError as error:
+            errors.append(error)
+
+    async def work() -> None:
+        async with unit_of_work("cancelled", deadline=30):
+            await sync_to_async(sleep, thread_sensitive=False)()
+
+    async def visit() -> None:
+        task = asyncio.create_task(work())
+        await asyncio.to_thread(await_that, lambda: server.is_running("pg_sleep"))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    began = time.monotonic()
+    async_to_sync(visit)()
+    await_that(lambda: bool(errors))
+    assert time.monotonic() - began < 3
+    assert "'cancelled' was cancelled" in str(errors[0])
+    await_that(lambda: pool.stats().leased == 0)
+    assert pool.stats().closed == {"cancelled": 1}
 
 
 @unit_of_work(deadline=0.2)
@@ -321,6 +352,9 @@ def test_a_child_begins_without_the_deadlines_of_its_parent(python: Python) -> N
         with unit_of_work(deadline=30):
             pid = os.fork()
             if not pid:
+                from django_connmgr._pool.scope import timed
+
+                print(len(timed), flush=True)
                 print(work(0), work(5), flush=True)
                 os._exit(0)
             os.waitpid(pid, 0)
@@ -328,7 +362,7 @@ def test_a_child_begins_without_the_deadlines_of_its_parent(python: Python) -> N
         """,
         pool="max_size=1",
     )
-    assert out.splitlines() == ["done exceeded", "done exceeded"]
+    assert out.splitlines() == ["0", "done exceeded", "done exceeded"]
 
 
 @pytest.mark.stress

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from django_connmgr._pool.deadline import Deadline
+from django_connmgr._pool.cause import Deadline
 from django_connmgr._pool.driver import ConnectionState
 from django_connmgr._pool.errors import DeadlineExceeded, PoolError
 from django_connmgr._pool.limits import Limits
@@ -107,6 +107,14 @@ def test_what_is_kept_for_it_is_given_back_clean(pool: Pool) -> None:
     assert not pool.use(lease)
 
 
+def test_what_it_leases_after_that_does_not_stay_warm_for_it(pool: Pool) -> None:
+    """A thread that was just about to lease gets it still."""
+    scope = scope_of(0)
+    scope.expire()
+    pool.acquire(scope=scope).release(is_warm=True)
+    assert picture(pool) == {"idle": 1}
+
+
 def test_leases_of_other_units_are_left_alone(pool: Pool) -> None:
     ours, theirs = scope_of(0), Scope("theirs")
     lease = pool.acquire(scope=theirs)
@@ -170,6 +178,18 @@ def test_what_was_leased_around_it_may_be_another_s_by_then(pool: Pool) -> None:
     scope.expire()
     assert other.is_held()
     other.discard()
+
+
+def test_what_is_of_another_unit_by_now_is_not_killed(pool: Pool) -> None:
+    """What a thread leased in one unit, and rests in another, is that one's from then on."""
+    ours, theirs = scope_of(0), Scope("theirs")
+    lease = pool.acquire(scope=ours)
+    ((slot, since),) = pool.leases_in(ours)
+    assert pool.keep(lease, theirs)
+    assert pool.use(lease)
+    assert not pool.kill(slot, since, ours, ours.deadline)
+    assert lease.is_held()
+    lease.release()
 
 
 def test_nothing_is_killed_after_the_end_of_the_unit(pool: Pool) -> None:
@@ -279,16 +299,17 @@ def test_one_server_that_does_not_answer_delays_no_other_deadline(
     frozen = FakeDriver()
     may_end = threading.Event()
     frozen.on_kill = lambda _: may_end.wait(PATIENCE)
-    other: Pool = ConnectionPool("frozen", frozen, Limits(max_size=1, reap_interval=0))
+    other: Pool = ConnectionPool("frozen", frozen, Limits(max_size=2, reap_interval=0))
     first, second = scope_of(0.01), scope_of(0.03)
-    leases = [other.acquire(scope=first), pool.acquire(scope=second)]
+    leases = [other.acquire(scope=first), pool.acquire(scope=second), other.acquire(scope=first)]
     deadlines.watch(first)
     deadlines.watch(second)
     await_that(lambda: not leases[1].is_held())
     await_that(lambda: deadlines._looked_at > second.deadline.at + 0.1)
     assert sum(thread.name == "django-connmgr-deadline" for thread in threading.enumerate()) == 1
+    assert leases[2].is_held()
     may_end.set()
-    await_that(lambda: not leases[0].is_held())
+    await_that(lambda: not any(lease.is_held() for lease in leases))
     other.close()
 
 
