@@ -20,6 +20,7 @@ from .consistency import (
     using_replica,
 )
 from .exceptions import (
+    DeadlineExceeded,
     NoReplica,
     PoolClosed,
     PoolError,
@@ -31,6 +32,7 @@ from .replicas import replicas, wait_for_replicas
 from .units import Thread, ThreadPoolExecutor, unit_of_work, wrap_executor
 
 __all__ = [
+    "DeadlineExceeded",
     "NoReplica",
     "PermanentCheckoutWarning",
     "PoolClosed",

@@ -50,6 +50,8 @@ class AppSettings:
     RUNTIME_DIR: str | os.PathLike[str] | None = None
     #: What the processes of one project have in common; by default the first part of ROOT_URLCONF.
     PROJECT: str = ""
+    #: Whether the query of an asynchronous request is cancelled whose client has gone.
+    CANCEL_ON_DISCONNECT: bool = False
     #: Whether pools measure how long connects, waits and uses take.
     METRICS: bool = False
     #: What runs, for ``connmgr budget``: ``{"web": (hosts, processes on each)}``.
@@ -158,6 +160,7 @@ _TAKES: dict[str, Rule] = {
     "INSPECT": _BOOLEAN,
     "RUNTIME_DIR": (_is_directory, "the path of a directory, or None"),
     "PROJECT": (lambda value: isinstance(value, str), "a string"),
+    "CANCEL_ON_DISCONNECT": _BOOLEAN,
     "METRICS": _BOOLEAN,
     "PROCESSES": (_are_processes, "a dict such as {'web': (2, 6)}: hosts, processes on each"),
     "PAGE_ACCESS": _PERMISSION,

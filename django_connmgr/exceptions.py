@@ -21,6 +21,13 @@ class TooManyRequests(PoolError):
     """``max_waiting`` callers are waiting already."""
 
 
+class DeadlineExceeded(PoolError):
+    """The deadline of a unit of work has passed: what it had is rolled back, it gets nothing more.
+
+    See ``unit_of_work()``.
+    """
+
+
 class NoReplica(OperationalError):
     """No replica can be read from, and ``CONNMGR["ON_NO_REPLICA"]`` is ``"error"``."""
 
@@ -30,4 +37,4 @@ class ReplicaWriteError(NotSupportedError):
 
 
 #: What pools raise whose users are Django's.
-ERRORS = Errors(PoolError, PoolTimeout, PoolClosed, TooManyRequests)
+ERRORS = Errors(PoolError, PoolTimeout, PoolClosed, TooManyRequests, DeadlineExceeded)

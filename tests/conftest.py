@@ -48,6 +48,10 @@ def log_without_a_past() -> None:
     moderation.forget()
 
 
+#: Threads of the package that go on as long as there may be something for them to do.
+BACKGROUND = {"django-connmgr-deadlines", "django-connmgr-monitor", "django-connmgr-reaper"}
+
+
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
     """Every thread that a test starts ends with it; only those of the background may stay."""
@@ -56,6 +60,6 @@ def no_thread_left() -> Iterator[None]:
     if set(threading.enumerate()) - before:
         gc.collect()  # asgiref's executors end their threads when they are collected.
     for thread in set(threading.enumerate()) - before:
-        if thread.name not in {"django-connmgr-reaper", "django-connmgr-monitor"}:
+        if thread.name not in BACKGROUND:
             thread.join(5)
             assert not thread.is_alive(), f"{thread} was left running"

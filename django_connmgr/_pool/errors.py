@@ -19,6 +19,10 @@ class TooManyRequests(PoolError):
     """``max_waiting`` callers are waiting already."""
 
 
+class DeadlineExceeded(PoolError):
+    """The deadline of a unit of work has passed."""
+
+
 @dataclass(frozen=True)
 class Errors:
     """The classes that one pool raises."""
@@ -27,3 +31,4 @@ class Errors:
     timeout: type[Exception] = PoolTimeout
     closed: type[Exception] = PoolClosed
     too_many: type[Exception] = TooManyRequests
+    deadline: type[Exception] = DeadlineExceeded

@@ -12,8 +12,8 @@ class Event:
     """One thing that happened, with no secret in it."""
 
     #: ``"opened"``, ``"closed"``, ``"connect_failed"``, ``"timeout"``, ``"rejected"``,
-    #: ``"reaped"``, ``"killed"``, or what was done by hand: ``"recycled"``, ``"suspended"``,
-    #: ``"resumed"``, ``"resized"``.
+    #: ``"reaped"``, ``"deadline"``, ``"cancelled"``, or what was done by hand: ``"killed"``,
+    #: ``"recycled"``, ``"suspended"``, ``"resumed"``, ``"resized"``.
     kind: str
     #: The pool's name: its alias, and after an ``@`` the host's, if it has several.
     pool: str

@@ -6,12 +6,6 @@ from .driver import C
 from .scope import Home
 from .slot import Slot
 
-#: What the owner of a lease is told that an operator has ended.
-KILLED = (
-    "This connection of pool {0!r} was taken away while it was held: an operator ended its lease "
-    "(manage.py connmgr kill-lease). What was not committed is lost; acquire another."
-)
-
 
 class Holder(Protocol):
     """What has a lease, if it can say why the lease is not over yet."""
@@ -44,9 +38,8 @@ class Lease(Generic[C]):
         """The slot; the pool's error, which says what to do, if the lease is over."""
         slot = self.slot
         if slot is None or not self.is_held():
-            if self.pool.was_killed(self):
-                raise self.pool.errors.error(KILLED.format(self.pool.name))
-            raise self.pool.errors.error(
+            error = self.pool.error_of_killed(self)
+            raise error or self.pool.errors.error(
                 "This lease is over: it was released, its thread ended, another thread ended its "
                 "unit of work, or the process forked. Acquire another."
             )

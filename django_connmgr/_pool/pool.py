@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
+from .cause import Cause, Deadline
 from .clock import Bell, Clock, SystemClock
 from .core import Core
-from .driver import C, Driver
+from .driver import C, ConnectionState, Driver
 from .errors import Errors
 from .events import Event, emit
 from .lease import Holder, Lease
@@ -17,7 +18,7 @@ from .maintenance import Maintenance
 from .observed import ObservedState
 from .owner import here
 from .report import count_blocked, describe_exhaustion, stack_here, stack_of
-from .scope import Scope
+from .scope import Scope, timed
 from .slot import CLOSED, MAINTENANCE, CloseReason, Slot
 from .state import LOOK_AGAIN, PoolStatus
 from .stats import LeaseRecord, PoolStats, WaiterRecord
@@ -27,6 +28,16 @@ from .waiter import Waiter
 
 #: As often a transaction that sits idle is looked at before it is told of.
 LOOKS = 4
+
+#: What the owner of a lease is told that was ended by an operator, or for a cause.
+_KILLED = (
+    "This connection of pool {0!r} was taken away while it was held: an operator ended its lease "
+    "(manage.py connmgr kill-lease). What was not committed is lost; acquire another."
+)
+_ENDED = (
+    "{0}: its connection of pool {1!r} was taken away while it was held. What was not committed is "
+    "lost."
+)
 
 
 class ConnectionPool(Generic[C]):
@@ -57,7 +68,8 @@ class ConnectionPool(Generic[C]):
         self._is_observed = is_observed
         #: See ``_count_blocked()``.
         self._counted_at, self._blocked = float("-inf"), 0
-        self._killed: WeakSet[Lease[C]] = WeakSet()
+        #: Leases that were ended, each with the cause; ``None``: by an operator.
+        self._killed: WeakKeyDictionary[Lease[C], Cause | None] = WeakKeyDictionary()
         self._start(limits or Limits())
 
     def _start(self, limits: Limits) -> None:
@@ -69,6 +81,8 @@ class ConnectionPool(Generic[C]):
         self._now = self._clock.now
         self._lock = self._core.lock
         self._state = self._core.state
+        self._retake_locked = self._state.retake_locked
+        self._release_locked = self._state.release_locked
         self._look = self.driver.look
 
     # Leases
@@ -116,9 +130,11 @@ class ConnectionPool(Generic[C]):
 
     def retake(self, slot: Slot[C], holder: Holder | None = None) -> Lease[C] | None:
         """Lease what is warm for the calling thread; ``None`` if ``acquire()`` has to see to it."""
+        if timed:
+            return None  # Its unit of work must be the one that it is used in.
         lease: Lease[C] = Lease(self, holder)
         with self._lock:
-            if not self._state.retake_locked(slot, lease, here.owner, self._now()):
+            if not self._retake_locked(slot, lease, here.owner, self._now()):
                 return None
         if slot.watch():
             self.release(lease, is_warm=True)  # For ``acquire()`` to find, and to look into.
@@ -218,7 +234,12 @@ class ConnectionPool(Generic[C]):
         error = self.errors.timeout(text)
         error.__cause__ = core.connector.error
         self._tell("timeout", scope=scope, seconds=waited)
-        return error
+        deadline = None if scope is None else scope.deadline
+        if deadline is None or deadline.time_left() > 0:
+            return error
+        overdue = self.errors.deadline(f"{deadline.describe()}. {text}")
+        overdue.__cause__ = error.__cause__
+        return overdue
 
     def _count_blocked(self, seen: list[Seen]) -> int:
         """How many holders wait for a thread, as of the last second.
@@ -245,7 +266,7 @@ class ConnectionPool(Generic[C]):
         warm = slot if is_warm else None
         if not self.rest(lease, warm) and lease.is_held() and self._clean(lease, slot):
             with self._lock:
-                following = self._state.release_locked(lease, warm, self._now())
+                following = self._release_locked(lease, warm, self._now())
             if isinstance(following, Waiter):
                 following.ring()
             else:
@@ -265,7 +286,7 @@ class ConnectionPool(Generic[C]):
         except Exception:
             return False  # It was closed by its user, or the lease is over.
         with self._lock:
-            following = self._state.release_locked(lease, warm, self._now())
+            following = self._release_locked(lease, warm, self._now())
         if following is None:
             return True
         if isinstance(following, Waiter):
@@ -302,31 +323,63 @@ class ConnectionPool(Generic[C]):
         """Whether a lease's connection is in the middle of a transaction. No round trip."""
         return self._core.connector.has_transaction(lease.held_slot())
 
-    def kill(self, slot: int, since: float) -> bool:
+    def kill(
+        self,
+        slot: int,
+        since: float,
+        scope: Scope | None = None,
+        cause: Cause | None = None,
+    ) -> bool:
         """End one lease and its connection now, although its owner may be using that.
 
-        ``slot`` and ``since`` are those of its ``LeaseRecord``; false if that lease is over. Its
-        place is free when this returns, and what its owner does with the connection next fails.
+        ``slot`` and ``since`` are those of its ``LeaseRecord``; false if that lease is over, or is
+        not of ``scope``. Its place is free when this returns, and what its owner does with the
+        connection next fails, with the ``cause``, or else as an operator's will.
         """
         core, state = self._core, self._state
-        taken = core.run(state.kill_locked, slot, since)
+        taken = core.run(state.kill_locked, slot, since, scope)
         if taken is None:
             return False
         lease, victim = taken
         if victim is not None:
-            self._killed.add(victim)
+            self._killed[victim] = cause
         connection: Any = lease.held_slot().connection
+        kind, unit = ("killed", "") if cause is None else (cause.kind, cause.unit)
         try:
             self.driver.kill(connection)
         finally:
-            core.run(state.remove_locked, lease, CloseReason.KILLED)
+            core.run(state.remove_locked, lease, CloseReason(kind))
             core.leave_if_closed()
-        self._tell("killed")
+        emit(Event(kind=kind, pool=self.name, owner=here.owner.name, unit=unit))
         return True
 
-    def was_killed(self, lease: Lease[C]) -> bool:
-        """Whether ``kill()`` has ended this lease."""
-        return lease in self._killed
+    def error_of_killed(self, lease: Lease[C]) -> Exception | None:
+        """What the owner of a lease is told that ``kill()`` has ended; ``None`` if it has not."""
+        if lease not in self._killed:
+            return None
+        cause = self._killed[lease]
+        if cause is None:
+            return self.errors.error(_KILLED.format(self.name))
+        is_overdue = isinstance(cause, Deadline)
+        error = self.errors.deadline if is_overdue else self.errors.error
+        return error(_ENDED.format(cause.describe(), self.name))
+
+    def leases_in(self, scope: Scope) -> list[tuple[int, float]]:
+        """Slot and beginning of each lease of a unit of work that is in use."""
+        with self._lock:
+            leased = self._state.leased_locked(self._now())
+        return [(slot.number, since) for slot, since, _, its in leased if its is scope]
+
+    def is_busy(self, slot: int, since: float) -> bool:
+        """Whether a query runs on the connection of a lease. No round trip."""
+        with self._lock:
+            leased = self._state.leased_locked(self._now())
+        return any(
+            (one.number, began) == (slot, since)
+            and one.connection is not None
+            and self.driver.state(one.connection) is ConnectionState.UNUSABLE
+            for one, began, *_ in leased
+        )
 
     # For the wrappers of Django's connections
 

@@ -1,15 +1,14 @@
 """Background threads: one of a process, for all its pools."""
 
 import logging
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextvars import Context
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
+from .background import start_thread
 from .clock import Bell
 
 logger = logging.getLogger("django_connmgr.reaper")
@@ -83,7 +82,7 @@ class Reaper:
                 return
             self._pools.setdefault(reference, time.monotonic() + interval)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = _start_thread(self._run, self._name)
+                self._thread = start_thread(self._run, self._name)
         self._bell.ring()
 
     def hurry(self, pool: Maintained, seconds: float) -> None:
@@ -185,7 +184,7 @@ class Reaper:
         if not due:
             return max(pause, 0.0)
         self._is_busy = True
-        if self._door is None or not _start_thread(partial(self._work, due), self._name):
+        if self._door is None or not start_thread(partial(self._work, due), self._name):
             self._work(due)
             return 0.0
         return UNKNOWN_INTERVAL
@@ -207,20 +206,6 @@ def _ask(pool: Maintained) -> tuple[float, bool]:
     except Exception:
         logger.exception("Pool %r does not tell what it needs.", pool.name)
         return UNKNOWN_INTERVAL, False
-
-
-def _start_thread(target: Any, name: str) -> threading.Thread | None:
-    # An empty context, or the first request that uses a pool would lend its own for ever (3.14).
-    keywords: dict[str, Any] = {"context": Context()} if sys.version_info >= (3, 14) else {}
-    thread = threading.Thread(target=target, name=name, daemon=True, **keywords)
-    try:
-        thread.start()
-    except RuntimeError:
-        # The interpreter is shutting down, or the machine is out of threads. The pool works on
-        # without upkeep: checkouts still take slots back from dead owners.
-        logger.warning("The upkeep thread could not be started.", exc_info=True)
-        return None
-    return thread
 
 
 reaper = Reaper()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections import defaultdict
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+from .cause import Cause, Deadline
 from .errors import Errors
 
 
@@ -21,7 +22,13 @@ class Home(Protocol):
 
     def discard(self, lease: Any) -> None: ...
 
-    def was_killed(self, lease: Any) -> bool: ...
+    def error_of_killed(self, lease: Any) -> Exception | None: ...
+
+    def kill(self, slot: int, since: float, scope: Scope | None, cause: Cause | None) -> bool: ...
+
+    def leases_in(self, scope: Scope) -> list[tuple[int, float]]: ...
+
+    def is_busy(self, slot: int, since: float) -> bool: ...
 
 
 class ScopeState(enum.IntEnum):
@@ -39,6 +46,9 @@ class Scope:
     """Knows what was leased in it, on every thread, and gives it back at its end."""
 
     __slots__ = ("name", "slots", "state", "takes")
+
+    #: When it has to be done; ``None``: at no time.
+    deadline: ClassVar[Deadline | None] = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -72,3 +82,9 @@ class Scope:
         self.state = OVER
         for slot in self.slots.copy():
             slot.lost.report(slot, self)
+
+
+#: Those with a deadline that are not over. While there are any, a connection that is warm for its
+#: thread is leased by way of ``acquire()``: it may be warm for another unit of work than the one
+#: that it is used in next, and so would outlive the deadline. Changed by single dict operations.
+timed: dict[Any, None] = {}

@@ -46,6 +46,8 @@ class CloseReason(enum.StrEnum):
     SHRUNK = "shrunk"
     POOL_CLOSED = "pool_closed"
     KILLED = "killed"
+    DEADLINE = "deadline"
+    CANCELLED = "cancelled"
 
 
 #: Names a slot among all of its process.

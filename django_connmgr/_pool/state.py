@@ -489,14 +489,16 @@ class PoolState(Generic[C]):
             lease.slot = None
 
     def kill_locked(
-        self, number: int, since: float, now: float
+        self, number: int, since: float, scope: Scope | None, now: float
     ) -> tuple[Lease[C], Lease[C] | None] | None:
         """Take a slot from the lease that it has had ``since`` then; ``None`` if it has not.
 
-        Returns a lease for the pool's own work on it, and the one that is over now.
+        Or if that is not of ``scope``. Returns a lease for the pool's own work on it, and the one
+        that is over now.
         """
         for slot in self.slots:
             is_meant = slot.number == number and slot.leased_at == since
+            is_meant = is_meant and (scope is None or slot.scope is scope)
             if is_meant and (slot.state is LEASED or slot.state is KEPT):
                 victim = None if slot.lease is None else slot.lease()
                 self.counters.hold_seconds += now - slot.leased_at

@@ -15,7 +15,9 @@ from .._pool.lease import Lease
 from .._pool.pool import ConnectionPool
 from .._pool.scope import Scope
 from .._pool.slot import Slot
+from ..exceptions import DeadlineExceeded
 from ..units.current import find_unit, get_current
+from ..units.unit import Unit
 from .opening import Opening
 from .permits import permit_checkout
 from .physical import Physical
@@ -161,6 +163,7 @@ class Borrower:
             unit = get_current()
             if unit is None or not unit.is_request:
                 unit = find_unit()
+                timeout = self._bound(unit, timeout)
             scope = None if unit is None else unit.scope
             pool: Any = self.pool
             if (
@@ -189,6 +192,21 @@ class Borrower:
             self._undo(error)
             raise
         return True
+
+    def _bound(self, unit: Unit | None, timeout: float | None) -> float | None:
+        """The timeout of a checkout, which ends no later than its unit's time does."""
+        deadline = None if unit is None or unit.is_over else unit.scope.deadline
+        if deadline is None:
+            return timeout
+        left = deadline.time_left()
+        if left <= 0:
+            raise DeadlineExceeded(
+                f"{deadline.describe()}: it gets no connection of {self._wrapper.alias!r} any more."
+            )
+        if timeout is None:
+            pool: Any = self.pool or self._wrapper.connection_pool
+            timeout = left if pool is None else pool.driver.options.timeout
+        return min(left, timeout)
 
     def _turn_to_another_host(self, error: BaseException, timeout: float | None) -> float | None:
         """How many seconds are left for another of several servers, if a checkout failed at one.
@@ -436,10 +454,12 @@ class Borrower:
         lease.discard()
 
     def _raise_if_killed(self) -> None:
-        """If an operator has ended the lease, say so, and not only what the driver makes of it."""
+        """If the lease was ended under its owner, say why, and not what the driver makes of it."""
         lease = self.lease
-        if lease is not None and lease.slot is None and lease.pool.was_killed(lease):
-            lease.held_slot()
+        if lease is not None and lease.slot is None:
+            error = lease.pool.error_of_killed(lease)
+            if error is not None:
+                raise error
 
     # Ending
 

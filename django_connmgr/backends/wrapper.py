@@ -369,6 +369,8 @@ class PooledWrapper(Stock):
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
     ) -> None:
         borrower = self.borrower
+        if autocommit and borrower.lease is None and self._begins_with_autocommit():
+            return  # At the end of ``atomic``, say, whose connection was lost.
         if not borrower.begin(TRANSACTION):
             super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
             return
@@ -384,6 +386,11 @@ class PooledWrapper(Stock):
             # On-commit hooks have run by now, with the connection.
             if self.autocommit and not self.in_atomic_block:
                 borrower.end(TRANSACTION)
+
+    def _begins_with_autocommit(self) -> bool:
+        """Whether what is leased next does, with nothing to be done for it."""
+        is_idle = not (self.in_atomic_block or self.run_on_commit)
+        return is_idle and self.settings_dict["AUTOCOMMIT"] and self.borrower.has_pool()
 
     def _commit(self) -> None:
         if self.is_primary and app_settings().WRITE_DETECTION == "xid":

@@ -88,6 +88,7 @@ class FakeDriver:
         self.on_rollback: Callable[[FakeConnection], None] = _ignore
         self.on_reset: Callable[[FakeConnection], None] = _ignore
         self.on_close: Callable[[FakeConnection], None] = _ignore
+        self.on_kill: Callable[[FakeConnection], None] = _ignore
 
     def open(self) -> list[FakeConnection]:
         """The connections that are open now."""
@@ -148,6 +149,7 @@ class FakeDriver:
             connection.state = ConnectionState.UNUSABLE
 
     def kill(self, connection: FakeConnection) -> None:
+        self.on_kill(connection)
         connection.is_open = False
         connection.state = ConnectionState.UNUSABLE
 

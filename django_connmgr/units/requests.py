@@ -1,5 +1,6 @@
 """Requests are units of work, by Django's signals: those come for requests no middleware sees."""
 
+import asyncio
 import functools
 from typing import Any
 
@@ -9,7 +10,9 @@ from django.http import HttpRequest, HttpResponseBase
 
 from .._pool.owner import here
 from .._pool.scope import OVER
+from ..app_settings import app_settings
 from ..signals import unit_finished, unit_started
+from .cancelling import cancel_queries
 from .current import find_unit, get_context, get_current, note_request_unit, set_current
 from .hooks import WRAPPED
 from .thread import release_all
@@ -65,12 +68,11 @@ def on_request_finished(**kwargs: Any) -> None:  # noqa: ARG001 - a signal recei
 
 
 def wrap_handlers() -> None:
-    """Give back what a request leased before the first chunk of its streamed response.
+    """Give back what a request leased before the first chunk of its streamed response. Idempotent.
 
-    Django is wrapped because it says nothing between the two: ``request_finished`` comes after
-    the last chunk, which may be hours later, and a middleware does not see what is outside of
-    it. Every handler of Django's, the test clients' too, takes its responses from these two
-    methods. Idempotent.
+    And see that its client has gone. Django is wrapped because it says nothing in between:
+    ``request_finished`` comes after the last chunk, which may be hours later, and a middleware does
+    not see what is outside of it. Every handler, the test clients' too, calls these two methods.
     """
     # Later, because connections are used where no request is ever served.
     from django.core.handlers import base
@@ -90,17 +92,28 @@ def wrap_handlers() -> None:
 
     @functools.wraps(get_response_async)
     async def get_response_async_and_release(handler: Any, request: HttpRequest) -> Any:
-        response = await get_response_async(handler, request)
+        try:
+            response = await get_response_async(handler, request)
+        except asyncio.CancelledError:
+            _on_disconnect()
+            raise
         unit = _unit_of_stream(response)
         if unit is not None:
-            # It may talk to databases, so not on the event loop; and not in the thread that
-            # serves the ORM here, which may be busy with something that the view began.
+            # It may talk to databases, so not on the event loop; and the thread that serves the
+            # ORM here may be busy with something that the view began.
             await sync_to_async(unit.scope.become_eager, thread_sensitive=False)()
         return response
 
     setattr(get_response_and_release, WRAPPED, True)
     handler_class.get_response = get_response_and_release
     handler_class.get_response_async = get_response_async_and_release
+
+
+def _on_disconnect() -> None:
+    """The request's client has gone: nothing waits for what its threads are doing."""
+    unit = find_unit()
+    if unit is not None and unit.is_request and app_settings().CANCEL_ON_DISCONNECT:
+        cancel_queries(unit)
 
 
 def _unit_of_stream(response: HttpResponseBase) -> Unit | None:

@@ -8,6 +8,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .current import find_unit
+from .timed import TimedScope
 from .unit import Unit
 
 logger = logging.getLogger("django_connmgr.connections")
@@ -41,6 +42,15 @@ def release_all(unit: Unit | None = None) -> int:
         except Exception:
             logger.exception("Could not release the connection of %r.", wrapper.alias)
     return released
+
+
+def note_outer(scope: TimedScope) -> None:
+    """Note what this thread has leased already: a unit with a deadline may go on to use it."""
+    for wrapper in connections.all(initialized_only=True):
+        lease = getattr(getattr(wrapper, "borrower", None), "lease", None)
+        slot = None if lease is None else lease.slot
+        if slot is not None:
+            scope.outer.append((lease.pool, slot.number, slot.leased_at))  # type: ignore[union-attr]
 
 
 def _is_leased_in(unit: Unit, wrapper: Any) -> bool:

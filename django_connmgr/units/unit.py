@@ -44,6 +44,12 @@ class Unit:
     def is_over(self) -> bool:
         return self.scope.state is OVER
 
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until its deadline, negative once that has passed; ``None`` without one."""
+        deadline = self.scope.deadline
+        return None if deadline is None else deadline.time_left()
+
     def end(self) -> int:
         return self.scope.end()
 

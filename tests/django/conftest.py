@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,13 @@ def talkative_cluster() -> Iterator[Cluster]:
     with running_cluster(settings=settings) as running:
         Log(running, start=0).await_disconnections(1)  # Of ``CREATE DATABASE``.
         yield running
+
+
+@pytest.fixture
+def no_loop_left() -> Iterator[None]:
+    """The thread of a loop ends with its executor, which tracebacks keep in a cycle."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

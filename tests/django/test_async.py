@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -33,12 +32,7 @@ from .conftest import Pool, PoolOf
 from .server import await_that
 from .threads import ask, taken
 
-
-@pytest.fixture(autouse=True)
-def no_loop_left() -> Iterator[None]:
-    """The thread of a loop ends with its executor, which tracebacks keep in a cycle."""
-    yield
-    gc.collect()
+pytestmark = pytest.mark.usefixtures("no_loop_left")
 
 
 @pytest.fixture

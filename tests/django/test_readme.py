@@ -39,6 +39,8 @@ LOOKED_AT = [
     ("README", "replica_of"),
     ("database-url", "import environ"),
     ("database-url", "DATABASE_POOL"),
+    ("deadlines", "CANCEL_ON_DISCONNECT"),
+    ("deadlines", "sales report"),
     ("engines", "PooledPostgreSQL"),
     ("engines", "ORIGINAL_BACKEND"),
     ("from-django-pool", "INSTALLED_APPS"),

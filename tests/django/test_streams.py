@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -26,6 +25,7 @@ from testproject.shop.models import Customer
 
 from .conftest import Pool, PoolOf
 from .threads import ask, in_threads, taken
+from .visit import Visit
 
 
 @pytest.fixture(autouse=True)
@@ -50,35 +50,6 @@ def serve(path: str, **environ: Any) -> Any:
     environ["PATH_INFO"] = path
     setup_testing_defaults(environ)
     return WSGIHandler()(environ, lambda *_: None)
-
-
-class Visit:
-    """A request to the ASGI application whose client reads message by message."""
-
-    def __init__(self, application: ASGIHandler, path: str) -> None:
-        scope = {
-            "type": "http", "method": "GET", "path": path, "query_string": b"",
-            "headers": [], "http_version": "1.1",
-        }  # fmt: skip
-        self._requests: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._requests.put_nowait({"type": "http.request", "body": b"", "more_body": False})
-        self._answers: asyncio.Queue[bytes] = asyncio.Queue(1)
-        self._task = asyncio.create_task(application(scope, self._requests.get, self._send))
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.body" and message.get("body"):
-            await self._answers.put(message["body"])
-
-    async def read(self) -> bytes:
-        """The next piece of the body."""
-        return await asyncio.wait_for(self._answers.get(), 30)
-
-    async def hang_up(self) -> None:
-        self._requests.put_nowait({"type": "http.disconnect"})
-        await self._task
-
-    async def end(self) -> None:
-        await self._task
 
 
 def on_asgi(visit: Callable[[Callable[[str], Visit]], Coroutine[Any, Any, None]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from asgiref.sync import sync_to_async
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.http import (
     FileResponse,
     HttpRequest,
@@ -20,6 +20,7 @@ from django.urls import path
 from django_connmgr import lease_connection, pools, released, with_connection
 from testproject.shop.models import Customer
 
+from .server import await_that
 from .threads import ask, taken
 
 
@@ -53,6 +54,34 @@ def slow(request: HttpRequest) -> HttpResponse:
     with released():
         pass
     return JsonResponse({"names": list(Customer.objects.values_list("name", flat=True))})
+
+
+#: How the views below ended, or what they are about to do.
+OUTCOMES: list[str] = []
+
+
+def sleep(request: HttpRequest) -> HttpResponse:
+    try:
+        with transaction.atomic():
+            Customer.objects.create(name="sleeper")
+            ask(f"SELECT pg_sleep({float(request.GET['seconds'])})::text")
+        OUTCOMES.append("done")
+    except OperationalError as error:
+        OUTCOMES.append(str(error))
+    return HttpResponse()
+
+
+async def sleep_async(request: HttpRequest) -> HttpResponse:
+    return await sync_to_async(sleep)(request)
+
+
+def hesitate(request: HttpRequest) -> HttpResponse:
+    with transaction.atomic():
+        Customer.objects.create(name="hesitant")
+        OUTCOMES.append("hesitates")
+        await_that(lambda: "gone" in OUTCOMES)
+    OUTCOMES.append("done")
+    return HttpResponse()
 
 
 # Streams. Each line says what is leased before a query of the stream's own, and after it.
@@ -105,6 +134,9 @@ def file(request: HttpRequest) -> FileResponse:
 
 
 urlpatterns = [
+    path("sleep/", sleep),
+    path("sleep-async/", sleep_async),
+    path("hesitate/", hesitate),
     path("stream/", stream),
     path("stream-async/", stream_async),
     path("stream-of-rows/", stream_of_rows),

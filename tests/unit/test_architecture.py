@@ -28,7 +28,7 @@ MAY_ENTER: dict[str, set[str]] = {
     "exceptions": {"_pool"},
     "conf": {"_pool"},
     "registry": {"_pool"},
-    "units": {"_pool", "block", "signals"},
+    "units": {"_pool", "app_settings", "block", "signals"},
     "consistency": {"_pool", "app_settings", "units", "block", "exceptions"},
     "backends": {
         *("_pool", "app_settings", "clusters", "conf", "consistency", "exceptions", "registry"),
@@ -64,12 +64,12 @@ MAY_ENTER: dict[str, set[str]] = {
 }
 
 #: The most lines of the heart, of all, and of one function or class.
-MOST_IN_THE_POOL = 3_100
+MOST_IN_THE_POOL = 3_250
 #: What is there for replicas only: several pools behind one alias.
 OF_SEVERAL = {"host.py", "hosts.py", "lag.py", "position.py"}
 #: What only watches and tells.
 OF_WATCHING = {"events.py", "logs.py", "long_leases.py", "observed.py", "timings.py"}
-MOST_IN_ALL = 15_000
+MOST_IN_ALL = 16_500
 MOST_IN_A_FUNCTION = 40
 #: As many classes of ours a class may stand on; drivers and engines one more.
 MOST_BELOW = 1

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from django_connmgr._pool import core as core_module
-from django_connmgr._pool import reaper as reaper_module
 from django_connmgr._pool.clock import Bell
 from django_connmgr._pool.limits import Limits
 from django_connmgr._pool.pool import ConnectionPool
@@ -281,10 +280,10 @@ def test_a_thread_that_cannot_be_started_is_tried_again_at_the_next_connection(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(reaper_module.threading.Thread, "start", fail)
+        patch.setattr(threading.Thread, "start", fail)
         borrow(pool)  # It works without.
     assert reaper._thread is None
-    assert caplog.messages == ["The upkeep thread could not be started."]
+    assert caplog.messages == ["Thread 'django-connmgr-reaper' could not be started."]
     pool.acquire().discard()
     borrow(pool)
     assert reaper._thread is not None

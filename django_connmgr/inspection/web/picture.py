@@ -12,7 +12,7 @@ PARTS = ("leased", "warm", "cold", "connecting", "maintenance")
 #: Of drawings, in units of their own.
 BAR_WIDTH, LINE_WIDTH, LINE_HEIGHT = 200, 200, 36
 #: Events that are worth a line.
-_TOLD = {"timeout", "rejected", "reaped", "connect_failed"}
+_TOLD = {"timeout", "rejected", "reaped", "deadline", "cancelled", "connect_failed"}
 _DONE_BY_HAND = {"killed", "recycled", "suspended", "resumed", "resized"}
 
 

@@ -1,0 +1,38 @@
+"""A client of an ASGI application that says and hears one message at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from django.core.handlers.asgi import ASGIHandler
+
+
+class Visit:
+    """A request to the ASGI application whose client reads message by message."""
+
+    def __init__(self, application: ASGIHandler, path: str) -> None:
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "http", "method": "GET", "path": path, "query_string": query.encode(),
+            "headers": [], "http_version": "1.1",
+        }  # fmt: skip
+        self._requests: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._requests.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        self._answers: asyncio.Queue[bytes] = asyncio.Queue(1)
+        self._task = asyncio.create_task(application(scope, self._requests.get, self._send))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body" and message.get("body"):
+            await self._answers.put(message["body"])
+
+    async def read(self) -> bytes:
+        """The next piece of the body."""
+        return await asyncio.wait_for(self._answers.get(), 30)
+
+    async def hang_up(self) -> None:
+        self._requests.put_nowait({"type": "http.disconnect"})
+        await self._task
+
+    async def end(self) -> None:
+        await self._task
