@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic
-from weakref import WeakKeyDictionary
 
 from .cause import Cause, Deadline
 from .clock import Bell, Clock, SystemClock
@@ -68,8 +67,6 @@ class ConnectionPool(Generic[C]):
         self._is_observed = is_observed
         #: See ``_count_blocked()``.
         self._counted_at, self._blocked = float("-inf"), 0
-        #: Leases that were ended, each with the cause; ``None``: by an operator.
-        self._killed: WeakKeyDictionary[Lease[C], Cause | None] = WeakKeyDictionary()
         self._start(limits or Limits())
 
     def _start(self, limits: Limits) -> None:
@@ -337,12 +334,9 @@ class ConnectionPool(Generic[C]):
         connection next fails, with the ``cause``, or else as an operator's will.
         """
         core, state = self._core, self._state
-        taken = core.run(state.kill_locked, slot, since, scope)
-        if taken is None:
+        lease: Lease[C] | None = core.run(state.kill_locked, slot, since, scope, cause)
+        if lease is None:
             return False
-        lease, victim = taken
-        if victim is not None:
-            self._killed[victim] = cause
         connection: Any = lease.held_slot().connection
         kind, unit = ("killed", "") if cause is None else (cause.kind, cause.unit)
         try:
@@ -355,9 +349,10 @@ class ConnectionPool(Generic[C]):
 
     def error_of_killed(self, lease: Lease[C]) -> Exception | None:
         """What the owner of a lease is told that ``kill()`` has ended; ``None`` if it has not."""
-        if lease not in self._killed:
+        killed = self._state.killed
+        if lease not in killed:
             return None
-        cause = self._killed[lease]
+        cause = killed[lease]
         if cause is None:
             return self.errors.error(_KILLED.format(self.name))
         is_overdue = isinstance(cause, Deadline)

@@ -4,8 +4,9 @@ import enum
 from collections import OrderedDict
 from traceback import StackSummary
 from typing import Generic
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
+from .cause import Cause
 from .clock import Bell
 from .decision import Decision
 from .driver import C
@@ -79,6 +80,8 @@ class PoolState(Generic[C]):
         #: Rung whenever a slot is removed, for those who wait for old ones to go.
         self.drainers: list[Bell] = []
         self._swept_at = float("-inf")
+        #: Leases that were ended under their owners, each with the cause; ``None``: an operator.
+        self.killed: WeakKeyDictionary[Lease[C], Cause | None] = WeakKeyDictionary()
 
     def set_limits_locked(self, limits: Limits) -> None:
         self.limits = limits
@@ -489,12 +492,11 @@ class PoolState(Generic[C]):
             lease.slot = None
 
     def kill_locked(
-        self, number: int, since: float, scope: Scope | None, now: float
-    ) -> tuple[Lease[C], Lease[C] | None] | None:
+        self, number: int, since: float, scope: Scope | None, cause: Cause | None, now: float
+    ) -> Lease[C] | None:
         """Take a slot from the lease that it has had ``since`` then; ``None`` if it has not.
 
-        Or if that is not of ``scope``. Returns a lease for the pool's own work on it, and the one
-        that is over now.
+        Or if that is not of ``scope``. Returns a lease for the pool's own work on it.
         """
         for slot in self.slots:
             is_meant = slot.number == number and slot.leased_at == since
@@ -508,12 +510,13 @@ class PoolState(Generic[C]):
                 slot.state = MAINTENANCE
                 self._doom_locked([slot])  # If this is interrupted, no other owner gets it.
                 if victim is not None:
+                    self.killed[victim] = cause  # First: from then on its owner asks for it.
                     victim.slot = None
                 if slot.owner is not None:
                     slot.owner.held.pop(slot, None)
                     slot.owner = None
                 self._leave_locked(slot)
-                return own, victim
+                return own
         return None
 
     def share_locked(self, lease: Lease[C], owner: Owner | None) -> None:

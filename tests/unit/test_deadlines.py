@@ -236,6 +236,25 @@ def test_a_finaliser_may_end_the_unit_on_the_thread_that_kills(
     assert not lease.is_held()
 
 
+def test_its_owner_knows_the_cause_as_soon_as_its_lease_is_over(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = scope_of(0)
+    lease = pool.acquire(scope=scope)
+    told: list[Exception] = []
+
+    def use(_: object) -> None:
+        """Between the decision and the deeds that follow."""
+        if not lease.is_held() and not told:
+            with pytest.raises(DeadlineExceeded) as caught:
+                lease.release()
+            told.append(caught.value)
+
+    monkeypatch.setattr(pool._core, "act", use)
+    scope.expire()
+    assert len(told) == 1
+
+
 def test_a_place_is_free_although_the_server_does_not_answer(
     pool: Pool, driver: FakeDriver
 ) -> None:
