@@ -9,6 +9,7 @@ from .api import (
     released,
     with_connection,
 )
+from .backends.credentials import Credentials
 from .backends.permits import PermanentCheckoutWarning
 from .consistency import (
     consistency,
@@ -20,6 +21,7 @@ from .consistency import (
     using_replica,
 )
 from .exceptions import (
+    CredentialsError,
     DeadlineExceeded,
     NoReplica,
     PoolClosed,
@@ -32,6 +34,8 @@ from .replicas import replicas, wait_for_replicas
 from .units import Thread, ThreadPoolExecutor, unit_of_work, wrap_executor
 
 __all__ = [
+    "Credentials",
+    "CredentialsError",
     "DeadlineExceeded",
     "NoReplica",
     "PermanentCheckoutWarning",

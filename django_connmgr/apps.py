@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from . import budget_check, checks, integrations, replica_checks
+from . import budget_check, checks, integrations, pooler_check, replica_checks
 from .inspection import opening, signal_report
 from .units import commands, requests
 
@@ -13,7 +13,7 @@ class ConnMgrConfig(AppConfig):
     verbose_name = "Connection manager"
 
     def ready(self) -> None:
-        for check in (*checks.IN_APP, *replica_checks.IN_APP):
+        for check in (*checks.IN_APP, *replica_checks.IN_APP, pooler_check.check_poolers):
             register(check, "connmgr")
         for check in (*replica_checks.WITH_DATABASE, budget_check.check_budget):
             register(check, Tags.database)

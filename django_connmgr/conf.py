@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +11,8 @@ from django.utils.module_loading import import_string
 
 from ._pool.limits import Limits, WrongValueError, conflicts, size_or_none, whole_number
 
+#: What may stand between this process and the server, and share sessions among clients.
+POOLERS = ("pgbouncer-transaction", "rds-proxy")
 #: ``check_after`` where ``CONN_HEALTH_CHECKS`` is on and it is not given.
 CHECK_AFTER_WITH_HEALTH_CHECKS = 0.5
 
@@ -23,6 +25,20 @@ class PoolOptions(Limits):
     permanent_checkout: str = "allow"
     check: Callable[[Any], object] | None = None
     configure: Callable[[Any], object] | None = None
+    credentials: Callable[[Any], object] | None = None
+    behind: str | None = None
+
+
+def given_option(settings: Mapping[str, Any], name: str) -> Any:
+    """The value of one option of an alias that has a pool; ``None`` if it is not given, or wrong.
+
+    For options that few have, and that are asked for where no pool is at hand.
+    """
+    pool = settings.get("OPTIONS", {}).get("pool")
+    if not isinstance(pool, (Mapping, str)) or name not in pool:
+        return None
+    options, _ = parse_pool_options(pool)
+    return getattr(options, name, None)
 
 
 class Problem(NamedTuple):
@@ -61,10 +77,20 @@ def parse_pool_options(
     if health_checks:
         values.setdefault("check_after", CHECK_AFTER_WITH_HEALTH_CHECKS)
     options = PoolOptions(**values)
-    for names, message, hint in conflicts(options):
+    for names, message, hint in (*conflicts(options), *_conflicts_behind(options)):
         if not names & wrong:
             problems.append(Problem("conflict", message, hint))
     return options, problems
+
+
+def _conflicts_behind(options: PoolOptions) -> Iterator[tuple[set[str], str, str]]:
+    """As ``conflicts()``, of what a pooler on the way does not go with."""
+    if options.behind is not None and options.reset == "session":
+        yield (
+            {"reset", "behind"},
+            f"Pool option 'reset' is 'session', but behind {options.behind!r} sessions are shared.",
+            "Remove 'reset', and use SET LOCAL inside transactions.",
+        )
 
 
 def _as_mapping(raw: object) -> Mapping[str, object] | None:
@@ -155,6 +181,15 @@ def _one_of(*words: str) -> Callable[[object], str]:
     return convert
 
 
+def _pooler_or_none(value: object) -> str | None:
+    if value is None or value == "None":
+        return None
+    try:
+        return _one_of(*POOLERS)(value)
+    except WrongValueError as wrong:
+        raise WrongValueError(f"{wrong}, or None") from None
+
+
 _CONVERTERS: dict[str, Callable[[object], Any]] = {
     "max_size": size_or_none,
     "min_size": whole_number(0),
@@ -175,6 +210,8 @@ _CONVERTERS: dict[str, Callable[[object], Any]] = {
     "permanent_checkout": _one_of("allow", "warn", "forbid"),
     "check": _callable_or_none,
     "configure": _callable_or_none,
+    "credentials": _callable_or_none,
+    "behind": _pooler_or_none,
 }
 
 #: Options of psycopg_pool that are accepted and ignored here, and why.

@@ -28,6 +28,10 @@ class DeadlineExceeded(PoolError):
     """
 
 
+class CredentialsError(PoolError):
+    """The function of the option ``credentials`` failed; the cause is what it raised."""
+
+
 class NoReplica(OperationalError):
     """No replica can be read from, and ``CONNMGR["ON_NO_REPLICA"]`` is ``"error"``."""
 

@@ -249,6 +249,7 @@ class Monitor:
     def _fail(self, target: Target, error: Exception, *, is_silent: bool = False) -> None:
         was_new, host = target.is_new, target.host
         target.leave()
+        target.role.note_refused_probe(host, error)
         if not was_new and not is_silent:
             # The connection ended, perhaps because the server was started anew.
             target.misses -= 1

@@ -170,6 +170,11 @@ class ReadingRole:
         probe: Probe = self._engine.make_probe(settings, alias)
         return probe
 
+    def note_refused_probe(self, host: Host | None, error: BaseException) -> None:
+        """A probe failed: if user and password were refused, the next one asks for others."""
+        for settings in self.addresses_of(host):
+            self._engine.forget_credentials(settings, error)
+
     def note_failure(self, host: Host, error: BaseException) -> None:
         """A host could not be reached by a unit of work."""
         self.tell(self.hosts.note_failure(host), str(error).strip())

@@ -32,6 +32,7 @@ from ..consistency.writes import (
 )
 from ..exceptions import ERRORS
 from ..registry import EXIT_PATIENCE, Address, registry
+from . import credentials
 from .borrower import LEASED, MOMENT, TRANSACTION, Borrower
 from .cursors import HOLDING, HoldingCursor
 from .driver import PhysicalDriver
@@ -119,6 +120,16 @@ class PooledWrapper(Stock):
     def restrict_to_reading(cls, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings of connections to replicas: read-only sessions, where the engine has them."""
         return settings
+
+    @classmethod
+    def forget_credentials(
+        cls,
+        settings: dict[str, Any],  # noqa: ARG003 - for engines whose servers know users
+        error: BaseException,  # noqa: ARG003
+        password: str | None = None,  # noqa: ARG003
+    ) -> bool:
+        """A connect failed, with this password: whether it may succeed with new credentials."""
+        return False
 
     @classmethod
     def make_probe(cls, settings: dict[str, Any], alias: str) -> Probe:
@@ -478,6 +489,7 @@ def _after_fork() -> None:
     _wrappers_lock = threading.Lock()
     registry.after_fork()
     forget_probes()
+    credentials.after_fork()
     for wrapper in list(_wrappers):
         wrapper.borrower.after_fork()
 

@@ -37,6 +37,8 @@ LOOKED_AT = [
     ("README", "def pay"),
     ("README", "stats()"),
     ("README", "replica_of"),
+    ("credentials", "import boto3"),
+    ("credentials", "shop.tokens.rds_token"),
     ("database-url", "import environ"),
     ("database-url", "DATABASE_POOL"),
     ("deadlines", "CANCEL_ON_DISCONNECT"),
@@ -53,7 +55,7 @@ LOOKED_AT = [
     ("integrations", "apscheduler"),
     ("integrations", "Consumer"),
     ("integrations", "on_message"),
-    ("pgbouncer", "prepare_threshold"),
+    ("pgbouncer", "pgbouncer-transaction"),
     ("replicas", '"WEIGHT": 2'),
     ("replicas", "MIDDLEWARE"),
     ("replicas", "require_token"),
@@ -216,12 +218,28 @@ def test_the_settings_of_djangos_pool_are_taken_over() -> None:
 
 def test_behind_pgbouncer_the_driver_prepares_nothing() -> None:
     """Which is also what Django does unless it is told otherwise, as the guide says."""
-    settings = run("pgbouncer", "prepare_threshold")["DATABASES"]["default"]
+    settings = run("pgbouncer", "pgbouncer-transaction")["DATABASES"]["default"]
     options = pool_options(settings)
-    assert (options.reset, options.max_lifetime) == ("rollback", 1800.0)
-    assert settings["DISABLE_SERVER_SIDE_CURSORS"] is True
+    assert (options.behind, options.max_lifetime) == ("pgbouncer-transaction", 1800.0)
     parameters = connections["default"].get_connection_params()
-    assert parameters["prepare_threshold"] is settings["OPTIONS"]["prepare_threshold"] is None
+    assert parameters["prepare_threshold"] is None
+
+
+def test_credentials_come_from_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stand-ins for Amazon's library, and for the module of the project."""
+    client = types.SimpleNamespace(generate_db_auth_token=lambda **given: f"token of {given}")
+    boto3 = types.SimpleNamespace(client=lambda service: client)
+    monkeypatch.setitem(sys.modules, "boto3", boto3)
+    token = run("credentials", "import boto3")["rds_token"]
+    given = token({"HOST": "db", "PORT": "5432", "USER": "shop"})
+    assert "'DBHostname': 'db'" in given.password
+    assert given.ttl == 900
+    shop, tokens = types.ModuleType("shop"), types.ModuleType("shop.tokens")
+    tokens.rds_token = token  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop", shop)
+    monkeypatch.setitem(sys.modules, "shop.tokens", tokens)
+    settings = run("credentials", "shop.tokens.rds_token")["DATABASES"]["default"]
+    assert pool_options(settings).credentials is token
 
 
 def test_another_engine_is_wrapped_in_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ class Kind:
     environment: tuple[tuple[str, str], ...] = ()
 
 
-def _gunicorn(*options: str) -> tuple[str, ...]:
+def gunicorn(*options: str) -> tuple[str, ...]:
     return (
         "gunicorn", WSGI, "--bind", "127.0.0.1:{port}", "--no-control-socket",
         "--graceful-timeout", "10", *options,
@@ -82,17 +82,17 @@ RUNSERVER = Kind(
     environment=(("DJANGO_RUNSERVER_HIDE_WARNING", "true"),),
 )  # fmt: skip
 THREADED = Kind("threaded", ("tests.servers.project.threaded", "{port}"))
-GTHREAD = Kind("gthread", _gunicorn("--threads", "8"), ("gunicorn",), is_graceful=True)
+GTHREAD = Kind("gthread", gunicorn("--threads", "8"), ("gunicorn",), is_graceful=True)
 GEVENT = Kind(
     "gevent",
-    _gunicorn("--worker-class", "gevent"),
+    gunicorn("--worker-class", "gevent"),
     ("gunicorn", "gevent"),
     has_async_views=False,
     is_graceful=True,
 )
 PRELOAD = Kind(
     "preload",
-    _gunicorn("--threads", "8", "--workers", "2", "--preload"),
+    gunicorn("--threads", "8", "--workers", "2", "--preload"),
     ("gunicorn",),
     workers=2,
     extra=1,
@@ -181,6 +181,8 @@ class Account:
 
     def __init__(self, cluster: Cluster, limit: int) -> None:
         self.cluster = cluster
+        #: Where the server is to be found: a pooler may be before it.
+        self.port = cluster.port
         self.name = f"web_{secrets.token_hex(4)}"
         self.password = secrets.token_urlsafe(12)
         self._admin = psycopg.connect(
@@ -227,9 +229,8 @@ class Account:
 
 def project_environment(account: Account, settings: Mapping[str, Any]) -> dict[str, str]:
     """The environment of a process that runs the project."""
-    cluster = account.cluster
     database = {
-        "HOST": cluster.host, "PORT": cluster.port, "NAME": DATABASE,
+        "HOST": account.cluster.host, "PORT": account.port, "NAME": DATABASE,
         "USER": account.name, "PASSWORD": account.password,
     }  # fmt: skip
     # What the test run itself is under is not for the servers, whose own warnings would come

@@ -22,12 +22,12 @@ from django_connmgr.inspection.directory import find_sockets
 from testproject.cluster import Cluster, running_cluster
 from tests.integrations.conftest import Worker, broker_url  # noqa: F401 - a fixture
 
-from .launch import Kind, WebServer, _gunicorn, eventually, require, serving
+from .launch import Kind, WebServer, eventually, gunicorn, require, serving
 
 require("gunicorn", "celery", "redis")
 
 WORKERS = 4
-FOUR = Kind("four", _gunicorn("--threads", "4", "--workers", str(WORKERS)), ("gunicorn",),
+FOUR = Kind("four", gunicorn("--threads", "4", "--workers", str(WORKERS)), ("gunicorn",),
             workers=WORKERS, is_graceful=True)  # fmt: skip
 #: How long all of them may take to answer, in seconds.
 AT_ONCE = 0.2
@@ -176,7 +176,7 @@ def test_a_worker_is_warm_before_its_first_request_and_drained_at_its_end(
     cluster: Cluster, place: Path
 ) -> None:
     config = str(Path(__file__).parent / "project" / "gunicorn_hooks.py")
-    kind = Kind("warmed", _gunicorn("--threads", "4", "--config", config), ("gunicorn",),
+    kind = Kind("warmed", gunicorn("--threads", "4", "--config", config), ("gunicorn",),
                 is_graceful=True)  # fmt: skip
     with serving(cluster, kind, max_size=3, pool={"min_size": 2}) as server:
         # ``stats/`` uses no database.
@@ -190,7 +190,7 @@ def test_a_worker_is_warm_before_its_first_request_and_drained_at_its_end(
 
 
 def test_an_exhausted_process_answers_and_is_freed_by_ending_a_lease(place: Path) -> None:
-    kind = Kind("one", _gunicorn("--threads", "4"), ("gunicorn",), kill="operator ended its lease")
+    kind = Kind("one", gunicorn("--threads", "4"), ("gunicorn",), kill="operator ended its lease")
     pool = {"timeout": 30}
     with (
         running_cluster() as cluster,  # Of its own: it writes about the session that was cut off.

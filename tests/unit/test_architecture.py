@@ -53,7 +53,11 @@ MAY_ENTER: dict[str, set[str]] = {
     "integrations": {"app_settings", "consistency", "units"},
     "checks": {"app_settings", "backends", "conf"},
     "replica_checks": {"clusters", "middleware"},
-    "apps": {"budget_check", "checks", "inspection", "integrations", "replica_checks", "units"},
+    "pooler_check": {"conf"},
+    "apps": {
+        *("budget_check", "checks", "inspection", "integrations", "pooler_check"),
+        *("replica_checks", "units"),
+    },
     "management": {
         *("_pool", "api", "app_settings", "budget", "clusters", "conf", "doctor"),
         *("inspection", "project", "server_view"),

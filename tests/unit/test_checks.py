@@ -15,7 +15,7 @@ from django.db import connections
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.test import override_settings
 
-from django_connmgr import budget_check, checks, replica_checks
+from django_connmgr import budget_check, checks, pooler_check, replica_checks
 from django_connmgr.app_settings import app_settings
 from django_connmgr.backends import presence
 
@@ -165,10 +165,38 @@ def test_fewer_threads_than_connections_are_fine(
     assert run() == []
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "id_", "words"),
+    [
+        ({"OPTIONS": {"assume_role": "ada"}}, "connmgr.E009", "['OPTIONS']['assume_role']"),
+        ({"DISABLE_SERVER_SIDE_CURSORS": False}, "connmgr.E009", "would not outlive"),
+        ({"OPTIONS": {"prepare_threshold": 5}}, "connmgr.W010", "prepare statements"),
+        ({"OPTIONS": {"options": "-c x=y"}}, "connmgr.W010", "refuses or drops"),
+    ],
+)
+@pytest.mark.parametrize("pooler", ["pgbouncer-transaction", "rds-proxy"])
+def test_what_a_pooler_does_not_go_with(
+    settings_of_default: dict[str, Any], spoilt: dict[str, Any], id_: str, words: str, pooler: str
+) -> None:
+    options = {"pool": {"behind": pooler}, **spoilt.get("OPTIONS", {})}
+    settings_of_default.update({**spoilt, "OPTIONS": options})
+    ((told, message, hint),) = run()
+    assert (told, bool(hint)) == (id_, True)
+    assert words in message
+    assert repr(pooler) in message
+    options["pool"] = {}
+    assert run() == []
+
+
+def test_behind_a_pooler_sound_settings_pass(settings_of_default: dict[str, Any]) -> None:
+    settings_of_default["OPTIONS"] = {"pool": "behind=pgbouncer-transaction,max_size=3"}
+    assert run() == []
+
+
 def test_each_id_stands_for_one_thing_and_is_documented() -> None:
     source = "".join(
         Path(str(module.__file__)).read_text()
-        for module in (budget_check, checks, presence, replica_checks)
+        for module in (budget_check, checks, pooler_check, presence, replica_checks)
     )
     ids = re.findall(r'"(connmgr\.[EW]\d{3})"', source)
     assert sorted(set(ids)) == sorted(ids)

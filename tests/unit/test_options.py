@@ -74,6 +74,8 @@ def test_options_of_the_right_types_are_taken_as_they_are() -> None:
         "reset": print,
         "check": len,
         "configure": repr,
+        "credentials": dict,
+        "behind": "rds-proxy",
     }
     assert changed(parse(given)) == given
     assert set(given) == {field.name for field in dataclasses.fields(PoolOptions)}
@@ -187,10 +189,10 @@ def test_an_unknown_option_is_told_with_the_nearest_known_one(key: str, nearest:
 @pytest.mark.parametrize("key", ["colour", 7])
 def test_an_option_like_no_other_is_told_with_all_of_them(key: object) -> None:
     assert problem({key: 1}).hint == (
-        "The options are: check, check_after, configure, idle_transaction, keepalive, "
-        "leak_threshold, max_connecting, max_idle, max_lifetime, max_size, max_waiting, "
-        "min_size, permanent_checkout, reap_interval, reclaim, release, reset, slow_acquire, "
-        "timeout."
+        "The options are: behind, check, check_after, configure, credentials, idle_transaction, "
+        "keepalive, leak_threshold, max_connecting, max_idle, max_lifetime, max_size, "
+        "max_waiting, min_size, permanent_checkout, reap_interval, reclaim, release, reset, "
+        "slow_acquire, timeout."
     )
 
 
@@ -227,6 +229,22 @@ def test_options_that_contradict_each_other() -> None:
     )
     assert parse({"min_size": 6, "max_size": None}).min_size == 6
     assert parse({"min_size": 5, "max_size": 5}).min_size == 5
+
+
+def test_a_reset_of_the_session_contradicts_a_pooler_that_shares_it() -> None:
+    told = problem({"behind": "pgbouncer-transaction", "reset": "session"})
+    assert told.kind == "conflict"
+    assert told.message == (
+        "Pool option 'reset' is 'session', but behind 'pgbouncer-transaction' sessions are shared."
+    )
+    assert parse({"behind": None, "reset": "session"}).behind is None
+    assert parse("behind=None").behind is None
+
+
+def test_an_unknown_pooler_is_told_with_the_known_ones() -> None:
+    assert problem({"behind": "pgpool"}).hint == (
+        "It takes 'pgbouncer-transaction' or 'rds-proxy', or None."
+    )
 
 
 def test_what_needs_the_background_thread_contradicts_its_absence() -> None:

@@ -4,10 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.postgresql import base as stock
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from ...conf import given_option
 from ..borrower import MOMENT
+from ..credentials import is_refusal, source_of
 from ..cursors import HOLDING
 from ..driver import PhysicalDriver
 from ..physical import Physical
@@ -17,6 +20,8 @@ from .names import application_name, is_named_by_user
 
 #: The least that libpq takes for ``connect_timeout``, in seconds.
 LEAST_CONNECT_TIMEOUT = 2
+#: How long a connection that is no pool's waits for another thread that asks for credentials.
+CREDENTIALS_TIMEOUT = 5.0
 #: The ``application_name`` of the monitor's connections.
 PROBE_NAME = "connmgr-probe"
 
@@ -49,6 +54,38 @@ class PooledPostgreSQL(PooledWrapper):
     #: Django's own pool, which stays unused: to the stock methods there is none.
     pool: ClassVar[None] = None
 
+    def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
+        if given_option(settings_dict, "behind") is not None:
+            # Asked for in many places of Django's. What is set by hand stays, and a check tells.
+            settings_dict.setdefault("DISABLE_SERVER_SIDE_CURSORS", True)
+        super().__init__(settings_dict, alias)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        params = super().get_connection_params()
+        source = source_of(self.settings_dict)
+        if source is not None:
+            opening = self.borrower.opening
+            given = source.get(CREDENTIALS_TIMEOUT if opening is None else opening.timeout)
+            params["password"] = given.password
+            params["user"] = given.user or params.get("user")
+        return params
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """As stock; once more with new credentials, if the server refuses older ones."""
+        try:
+            return super().get_new_connection(conn_params)
+        except self.Database.Error as error:
+            if not self.forget_credentials(self.settings_dict, error, conn_params.get("password")):
+                raise
+        return super().get_new_connection(self.get_connection_params())
+
+    @classmethod
+    def forget_credentials(
+        cls, settings: dict[str, Any], error: BaseException, password: str | None = None
+    ) -> bool:
+        source = source_of(settings) if is_refusal(error) else None
+        return source is not None and source.forget(password)
+
     def adjust_params(self, params: dict[str, Any], timeout: float) -> None:
         params.setdefault("connect_timeout", max(math.ceil(timeout), LEAST_CONNECT_TIMEOUT))
         params["cursor_factory"] = HOLDING[params["cursor_factory"]]
@@ -68,6 +105,8 @@ class PooledPostgreSQL(PooledWrapper):
     @classmethod
     def restrict_to_reading(cls, settings: dict[str, Any]) -> dict[str, Any]:
         options = settings["OPTIONS"]
+        if given_option(settings, "behind") == "pgbouncer-transaction":
+            return settings  # PgBouncer refuses what it cannot follow from server to server.
         given = options.get("options", "")
         restricted = f"{given} -c default_transaction_read_only=on".strip()
         return {**settings, "OPTIONS": {**options, "options": restricted}}

@@ -29,6 +29,7 @@ NAMES = [
     "killed",
     "forgotten",
     "owners",
+    "session",
 ]
 urlpatterns = [path(f"{name}/", getattr(views, name)) for name in NAMES]
 handler404 = "tests.servers.project.views.not_found"

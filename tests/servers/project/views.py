@@ -243,3 +243,23 @@ def owners(request: HttpRequest) -> HttpResponse:
     greenlets = [gevent.spawn(own) for _ in range(3)]
     gevent.joinall(greenlets, raise_error=True)
     return HttpResponse(str(len({greenlet.value for greenlet in greenlets})))
+
+
+_SESSION = """
+SELECT current_setting('application_name'), current_setting('TimeZone'),
+    current_setting('work_mem'), current_setting('search_path'), to_regclass('pg_temp.mine')::text,
+    (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())
+"""
+
+
+def session(request: HttpRequest) -> HttpResponse:
+    """What it finds in its session, where every request leaves the same for its transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SESSION)
+        found = cursor.fetchone()
+        with transaction.atomic():
+            cursor.execute("SET LOCAL work_mem = '99kB'; SET LOCAL TimeZone = 'Asia/Tokyo'")
+            cursor.execute("SET LOCAL search_path = pg_temp; SET LOCAL application_name = 'mine'")
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int(request.GET["n"])])
+            cursor.execute("CREATE TEMP TABLE mine (n int) ON COMMIT DROP")
+    return JsonResponse(found, safe=False)
