@@ -6,56 +6,52 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from testproject.cluster import Cluster, running_cluster
-
+from .mode import MODES, STOCK
 from .outcome import Outcome
 from .run import Run
 from .sdist import cache, unpacked
+from .server import SERVERS, Server
 from .suite import SUITES, Suite
 from .table import Row, lines
-
-RELEASES = ("request", "transaction")
-MAX_SIZE = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     rows: list[Row] = []
-    with running_cluster() as cluster:
-        for name in options.suites or SUITES:
-            rows += _compare(SUITES[name], cluster, options)
+    for name in options.suites or SUITES:
+        for database in options.server or SUITES[name].servers:
+            with SERVERS[database]() as server:
+                rows += _compare(SUITES[name], database, server, options)
     sys.stdout.writelines(f"{line}\n" for line in lines(rows))
     return 0 if all(row.is_fine for row in rows) else 1
 
 
-def _compare(suite: Suite, cluster: Cluster, options: argparse.Namespace) -> Iterator[Row]:
+def _compare(
+    suite: Suite, database: str, server: Server, options: argparse.Namespace
+) -> Iterator[Row]:
     labels = tuple(options.labels or suite.labels)
     source = unpacked(suite.requirement)
     outputs = cache() / "output"
     outputs.mkdir(exist_ok=True)
+    part = "-part" if options.labels else ""
 
-    def prepare(engine: str, pool: dict[str, Any] | None) -> Run:
-        part = "-part" if options.labels else ""
-        return Run(suite, source, labels, pool, outputs / f"{source.name}-{engine}{part}.txt")
+    def prepare(mode: str) -> Run:
+        name = f"{suite.name}{part}-{database}-{mode.replace('=', '-').replace('"', '')}"
+        return Run(suite, source, labels, MODES.get(mode), outputs / f"{name}.json")
 
-    stock: Outcome | None
-    run = prepare("stock", None)
-    if options.engine == "ours":
-        stock = run.remembered()
-    else:
-        stock = _timed(run, cluster)
-        yield Row(suite.name, "stock", stock)
-    if options.engine != "stock":
-        for release in [options.release] if options.release else RELEASES:
-            run = prepare(release, {"release": release, "max_size": MAX_SIZE})
-            yield Row(suite.name, release, _timed(run, cluster), stock)
+    modes = options.mode or [STOCK, *MODES]
+    stock = None if STOCK in modes else prepare(STOCK).remembered()
+    for mode in modes:
+        outcome = _timed(prepare(mode), server)
+        if mode == STOCK:
+            stock = outcome
+        yield Row(suite.name, database, mode, outcome, stock)
 
 
-def _timed(run: Run, cluster: Cluster) -> Outcome:
+def _timed(run: Run, server: Server) -> Outcome:
     started = time.monotonic()
-    outcome = run.on(cluster)
+    outcome = run.on(server)
     sys.stderr.write(f"{time.monotonic() - started:4.0f} s  {run.output}\n")
     return outcome
 
@@ -69,12 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "suites", nargs="*", choices=SUITES, metavar="SUITE", help=", ".join(SUITES)
     )
-    parser.add_argument("--release", choices=RELEASES, help="the pool's option (default: both)")
+    parser.add_argument("--server", action="append", choices=SERVERS)
     parser.add_argument(
-        "--engine",
-        choices=("ours", "stock", "both"),
-        default="both",
-        help="'ours' compares with the last run on stock",
+        "--mode",
+        action="append",
+        choices=[STOCK, *MODES],
+        help="without 'stock', the last run on stock is compared with (default: all)",
     )
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="tests, as the suite has them")
     return parser

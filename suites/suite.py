@@ -1,4 +1,4 @@
-"""The suites: where each comes from, and how it is run on a server."""
+"""The suites: where each comes from, and how it is run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import django
 
 Address = Mapping[str, str]
 
-#: What of Django's own tests has to do with connections; all of it would take an hour.
+#: What of Django's own tests has most to do with connections.
 DJANGO_LABELS = (
     "backends",
     "transactions",
@@ -36,8 +36,16 @@ class Suite:
 
     name: str
     requirement: str
-    #: Which tests to run, if nobody says which.
-    labels: tuple[str, ...]
+    #: Which tests to run, unless others are asked for; none for all of them.
+    labels: tuple[str, ...] = ()
+    #: What it is run on: names of ``server.SERVERS``.
+    servers: tuple[str, ...] = ("postgresql",)
+    #: Seconds that a run may take.
+    patience: int = 900
+
+    def directory(self, source: Path) -> Path:
+        """The current directory of its process."""
+        return source
 
     def command(self, source: Path, labels: tuple[str, ...]) -> list[str]:
         """What runs them in the directory ``source``."""
@@ -58,7 +66,7 @@ class Django(Suite):
 
 class RestFramework(Suite):
     def command(self, source: Path, labels: tuple[str, ...]) -> list[str]:  # noqa: ARG002
-        options = ["-p", "suites.inside.swap", "--verbose", "--verbose"]
+        options = ["-p", "suites.inside.pytest_results", "--verbose", "--verbose"]
         # Ours, which finds no pytest settings but the suite's.
         return [sys.executable, "-m", "pytest", *options, *labels]
 
@@ -80,10 +88,13 @@ class DebugToolbar(Suite):
         }
 
 
+_DJANGO = f"django=={django.__version__}"
+
 SUITES: Mapping[str, Suite] = {
     suite.name: suite
     for suite in (
-        Django("django", f"django=={django.__version__}", DJANGO_LABELS),
+        Django("django", _DJANGO, servers=("sqlite3", "postgresql"), patience=7_200),
+        Django("django-subset", _DJANGO, DJANGO_LABELS, servers=("sqlite3", "postgresql")),
         RestFramework("djangorestframework", "djangorestframework==3.18.*", ("tests",)),
         DebugToolbar("debug-toolbar", "django-debug-toolbar==8.*", ("tests",)),
     )

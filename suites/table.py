@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .known import KNOWN
-from .outcome import Outcome
+from .mode import STOCK
+from .outcome import Outcome, compared
 
-_HEAD = ("suite", "engine", "tests", "skipped", "failed", "new", "known")
+_HEAD = ("suite", "server", "engine", "tests", "skipped", "failed", "new", "known")
+_TEXTS = 3
 
 
 @dataclass(frozen=True)
@@ -16,18 +18,15 @@ class Row:
     """One suite on one engine; ``stock`` is what it is compared with."""
 
     suite: str
-    engine: str
+    server: str
+    mode: str
     outcome: Outcome
-    stock: Outcome | None = None
+    stock: Outcome | None
 
     @property
     def new(self) -> list[str]:
-        """What fails or is skipped here and is neither on Django's own engine, known or not."""
-        if self.stock is None:
-            return []
-        failed = self.outcome.failures - self.stock.failures
-        skipped = self.outcome.skipped - self.stock.skipped
-        return sorted(failed | {f"{test} (skipped)" for test in skipped})
+        """What passes on Django's own engine and does not here, known or not."""
+        return [] if self.stock is None else compared(self.outcome, self.stock)
 
     @property
     def unknown(self) -> list[str]:
@@ -36,21 +35,19 @@ class Row:
     @property
     def problems(self) -> Iterator[str]:
         """Why the numbers prove nothing, if they do not."""
-        outcome, stock = self.outcome, self.stock
-        if outcome.tests is None:
-            yield f"did not come to its end, but ended with {outcome.end.status}: see its output"
+        outcome = self.outcome
+        if not outcome.is_whole:
+            yield f"did not come to its end, but ended with {outcome.status}: see its output"
             return
-        if outcome.end.status != 0 and not outcome.failures:
-            yield f"ended with {outcome.end.status}, and no failure was found in its output"
-        if self.engine == "stock":
+        if outcome.status != 0 and not outcome.failures:
+            yield f"ended with {outcome.status}, and no failure was reported"
+        if self.mode == STOCK:
             return
-        if stock is None:
-            yield "was compared with nothing: the same was not run with --engine stock"
-        elif outcome.tests != stock.tests:
-            yield "ran another number of tests than stock"
-        if not outcome.end.proofs:
+        if self.stock is None:
+            yield "was compared with nothing: the same was not run with --mode stock"
+        if not outcome.pools:
             yield "says of no pool that it was used"
-        for alias, _, numbers in outcome.end.proofs:
+        for alias, _, numbers in outcome.pools:
             if numbers is None:
                 yield f"did not pool the connections of {alias!r}"
 
@@ -60,19 +57,18 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         outcome, new = self.outcome, self.new
-        counts = (outcome.tests, len(outcome.skipped), len(outcome.failures))
-        is_compared = self.stock is not None
+        counts = (len(outcome.tests), len(outcome.skipped), len(outcome.failures))
+        is_compared = self.stock is not None and self.mode != STOCK
         compared = (len(self.unknown), len(new) - len(self.unknown)) if is_compared else ("", "")
-        cells = (self.suite, self.engine, *counts, *compared)
-        return tuple("?" if cell is None else str(cell) for cell in cells)
+        return tuple(map(str, (self.suite, self.server, self.mode, *counts, *compared)))
 
     def remarks(self) -> Iterator[str]:
         yield from self.problems
-        if self.engine == "stock":
+        if self.mode == STOCK:
             yield from (f"fails: {test}" for test in sorted(self.outcome.failures))
         yield from (f"NEW: {test}" for test in self.unknown)
         # A test may make databases of its own; the suite's are the last to go.
-        for alias, (code, numbers) in {a: (c, n) for a, c, n in self.outcome.end.proofs}.items():
+        for alias, (code, numbers) in {a: (c, n) for a, c, n in self.outcome.pools}.items():
             yield f"pool {alias!r}: {numbers} ({code})"
 
 
@@ -83,8 +79,8 @@ def lines(rows: list[Row]) -> Iterator[str]:
     for cells in table:
         texts = zip(cells, widths, strict=True)
         yield "  ".join(
-            text.ljust(width) if column < 2 else text.rjust(width)
+            text.ljust(width) if column < _TEXTS else text.rjust(width)
             for column, (text, width) in enumerate(texts)
         ).rstrip()
     for row in rows:
-        yield from (f"{row.suite}, {row.engine}: {remark}" for remark in row.remarks())
+        yield from (f"{row.suite}, {row.server}, {row.mode}: {remark}" for remark in row.remarks())
