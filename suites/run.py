@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import tempfile
@@ -18,7 +19,9 @@ import django
 
 from .inside.report import FILE
 from .inside.server import DATABASES, POOL
+from .mode import MODES
 from .outcome import Outcome
+from .sdist import cache, unpacked
 from .server import Server
 from .suite import Suite
 
@@ -34,29 +37,41 @@ _IGNORED = ("DJANGO_SETTINGS_MODULE", "PYTHONDEVMODE", "PYTHONWARNINGS", "PYTEST
 @dataclass(frozen=True)
 class Run:
     suite: Suite
-    source: Path
     labels: tuple[str, ...]
     #: ``OPTIONS["pool"]``; ``None`` for Django's own engine.
     pool: Mapping[str, Any] | None
     #: Where to keep the outcome; what is printed goes beside it.
     file: Path
 
+    @classmethod
+    def of(cls, suite: Suite, on: str, mode: str, labels: tuple[str, ...] | None = None) -> Run:
+        """A run of the suite's own labels, unless others are given."""
+        part = "" if labels is None else "-part"
+        outputs = cache() / "output"
+        outputs.mkdir(exist_ok=True)
+        words = re.sub(r"\W+", "-", mode).strip("-")
+        chosen = suite.labels if labels is None else labels
+        return cls(
+            suite, chosen, MODES.get(mode), outputs / f"{suite.name}{part}-{on}-{words}.json"
+        )
+
     @property
     def output(self) -> Path:
         return self.file.with_suffix(".txt")
 
     def on(self, server: Server) -> Outcome:
+        source = unpacked(self.suite.requirement)
         with tempfile.TemporaryDirectory() as directory:
             report = Path(directory) / "report"
             report.touch()
             with self.output.open("wb") as file:
                 process = subprocess.Popen(  # noqa: S603 - a suite, with arguments of our own
-                    self.suite.command(self.source, self.labels),
+                    self.suite.command(source, self.labels),
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    cwd=self.suite.directory(self.source),
-                    env=self._environment(server, report),
+                    cwd=self.suite.directory(source),
+                    env=self._environment(server, report, source),
                     start_new_session=True,
                 )
                 status = _wait(process, self.suite.patience)
@@ -65,7 +80,7 @@ class Run:
                 server.drop_leftovers(),
                 status=status,
                 labels=[*self.labels],
-                versions=self._versions(server),
+                versions=_versions(source, server),
             )
         outcome.save(self.file)
         return outcome
@@ -75,20 +90,15 @@ class Run:
         outcome = Outcome.load(self.file)
         return outcome if outcome is not None and outcome.labels == [*self.labels] else None
 
-    def _versions(self, server: Server) -> list[str]:
-        suite = self.source.name.replace("-", " ").replace("_", "-")
-        python = f"Python {platform.python_version()}"
-        return list(dict.fromkeys([suite, f"django {django.__version__}", python, server.version]))
-
-    def _environment(self, server: Server, report: Path) -> dict[str, str]:
+    def _environment(self, server: Server, report: Path, source: Path) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if key not in _IGNORED}
-        # A user that sets it means another checkout's engine. The suites' own code is the current
-        # directory's, or the script's.
-        path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
+        # A user that sets it means another checkout's engine. The suite's own code is in the
+        # current directory, or comes with its script, or is found last.
+        paths = (os.environ.get("PYTHONPATH"), str(ROOT), str(source))
         return {
             **inherited,
             **self.suite.environment(server.databases["default"]),
-            "PYTHONPATH": path,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONFAULTHANDLER": "1",
             DATABASES: json.dumps(server.databases),
             POOL: json.dumps(self.pool),
@@ -109,3 +119,10 @@ def _wait(process: subprocess.Popen[bytes], patience: float) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _versions(source: Path, server: Server) -> list[str]:
+    """A suite's own first: its source distribution has it in its name."""
+    suite = source.name.replace("_", "-")
+    others = (f"django-{django.__version__}", f"Python {platform.python_version()}")
+    return list(dict.fromkeys([suite, *others, server.version]))
