@@ -31,7 +31,7 @@ a reason that is given below; an entry that a run refutes fails the run.
 
 def text(rows: Sequence[Row]) -> str:
     """The whole page; it has no dates and no durations, so that equal runs make equal pages."""
-    return "\n".join([_INTRODUCTION + "\n".join(_modes()), *_results(rows), *_listed(rows)]) + "\n"
+    return "\n".join([_INTRODUCTION + "\n".join(_modes()), *_results(rows), *_listed()]) + "\n"
 
 
 def _modes() -> Iterator[str]:
@@ -63,14 +63,11 @@ def _cell(row: Row | None) -> str:
     return f"{len(row.new)} new, {len(row.listed)} listed"
 
 
-def _listed(rows: Sequence[Row]) -> Iterator[str]:
-    yield from ("", "## What is listed", "")
-    seen = {test for row in rows for test in row.listed}
+def _listed() -> Iterator[str]:
+    yield from ("", "## What is listed")
     for entry in KNOWN:
-        if seen.intersection(entry.tests):
-            yield from (f"{entry.reason}{_where(entry)}:", "")
-            yield from (f"- `{test}`" for test in entry.tests)
-            yield ""
+        yield from ("", f"{entry.reason}{_where(entry)}:", "")
+        yield from (f"- `{test}`" for test in entry.tests)
 
 
 def _where(entry: Known) -> str:
