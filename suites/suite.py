@@ -140,7 +140,9 @@ SUITES: Mapping[str, Suite] = {
             ("django_tenants",),
             settings="tenants_settings",
         ),
-        Wagtail("wagtail", "wagtail==8.*", WAGTAIL_LABELS, settings="wagtail_settings"),
+        Wagtail(
+            "wagtail", "wagtail==8.*", WAGTAIL_LABELS, settings="wagtail_settings", patience=3_600
+        ),
         CeleryBeat("django-celery-beat", "django-celery-beat==2.9.*", ("t/unit",)),
     )
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import django
+
 from . import proof, server, unittest_results
 
 DATABASES = server.databases()
@@ -14,5 +16,6 @@ unittest_results.install()
 
 SECRET_KEY = "of no use"  # noqa: S105
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+if django.VERSION < (6, 0):  # Until then it was not Django's own default.
+    DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = False
