@@ -20,7 +20,8 @@ from .table import lines
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.document:
-        document.PATH.write_text(document.text(list(_remembered())))
+        places = [(suite.name, on) for suite in SUITES.values() for on in suite.servers]
+        document.PATH.write_text(document.text(_remembered(), places))
         return 0
     rows: list[Row] = []
     for name in options.suites or SUITES:
@@ -57,7 +58,7 @@ def _remembered() -> Iterator[Row]:
             outcomes = {mode: Run.of(suite, on, mode).remembered() for mode in (STOCK, *MODES)}
             stock = outcomes[STOCK]
             for mode, outcome in outcomes.items():
-                if stock is not None and outcome is not None:
+                if stock is not None and stock.is_whole and outcome is not None:
                     yield Row(suite.name, on, mode, outcome, stock)
 
 

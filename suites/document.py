@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .known import KNOWN, Known
 from .mode import MODES, STOCK
 from .row import Row
 from .server import SERVERS
+
+#: The names of a suite and a server.
+Place = tuple[str, str]
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
 
@@ -29,30 +31,40 @@ a reason that is given below; an entry that a run refutes fails the run.
 """
 
 
-def text(rows: Sequence[Row]) -> str:
+def text(rows: Iterable[Row], places: Iterable[Place]) -> str:
     """The whole page; it has no dates and no durations, so that equal runs make equal pages."""
-    return "\n".join([_INTRODUCTION + "\n".join(_modes()), *_results(rows), *_listed()]) + "\n"
+    found: dict[Place, dict[str, Row]] = {place: {} for place in places}
+    for row in rows:
+        found[row.suite, row.server][row.mode] = row
+    parts = (_modes(), _results(found), _versions(found), _listed())
+    return _INTRODUCTION + "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _modes() -> Iterator[str]:
     yield from ('| mode | `OPTIONS["pool"]` |', "| --- | --- |")
     for mode, options in MODES.items():
-        yield f"| {mode} | `{dict(options)}` |"
+        yield f"| `{mode}` | `{dict(options)}` |"
 
 
-def _results(rows: Sequence[Row]) -> Iterator[str]:
-    heads = ["suite", "on", "tests", "skipped on stock", "fail on stock", *MODES]
+def _results(found: Mapping[Place, Mapping[str, Row]]) -> Iterator[str]:
+    modes = [f"`{mode}`" for mode in MODES]
+    heads = ["suite", "on", "tests", "skipped on stock", "fail on stock", *modes]
     yield from ("", "## The results", "", _row(heads), _row(["---"] * len(heads)))
-    keyed = groupby(rows, lambda row: (row.suite, row.server))
-    versions = []
-    for (suite, server), group in keyed:
-        by_mode = {row.mode: row for row in group}
-        stock = by_mode[STOCK].outcome
-        counts = (len(stock.tests), len(stock.skipped), len(stock.failures))
-        cells = (_cell(by_mode.get(mode)) for mode in MODES)
-        yield _row([suite, server, *(f"{count:,}" for count in counts), *cells])
-        versions.append(f"- {suite} on {server}: {', '.join(stock.versions)}")
-    yield from ("", "What they ran with:", "", *versions)
+    for place, by_mode in found.items():
+        counts = _counts(by_mode.get(STOCK))
+        yield _row([*place, *counts, *(_cell(by_mode.get(mode)) for mode in MODES)])
+
+
+def _counts(stock: Row | None) -> Iterator[str]:
+    for what in ("tests", "skipped", "failures"):
+        yield "not run" if stock is None else f"{len(getattr(stock.outcome, what)):,}"
+
+
+def _versions(found: Mapping[Place, Mapping[str, Row]]) -> Iterator[str]:
+    yield from ("", "What they ran with:", "")
+    for (suite, server), by_mode in found.items():
+        if STOCK in by_mode:
+            yield f"- {suite} on {server}: {', '.join(by_mode[STOCK].outcome.versions)}"
 
 
 def _cell(row: Row | None) -> str:
@@ -71,13 +83,11 @@ def _listed() -> Iterator[str]:
 
 
 def _where(entry: Known) -> str:
-    places: Mapping[str, tuple[tuple[str, ...], Sequence[str]]] = {
-        "on": (entry.servers, tuple(SERVERS)),
-        "with": (entry.modes, tuple(MODES)),
-    }
-    parts = [
-        f"{word} {' and '.join(some)}" for word, (some, every) in places.items() if some != every
-    ]
+    parts = []
+    if entry.servers != tuple(SERVERS):
+        parts.append(f"on {' and '.join(entry.servers)}")
+    if entry.modes != tuple(MODES):
+        parts.append(f"with {' and '.join(f'`{mode}`' for mode in entry.modes)}")
     return f" ({', '.join(parts)})" if parts else ""
 
 

@@ -22,13 +22,16 @@ class Known:
         return server in self.servers and mode in self.modes
 
 
+_BACKENDS = "backends."
+_BASE = "backends.base.test_base."
 _POSTGRESQL = "backends.postgresql.tests.Tests."
-_HEALTH = "backends.base.test_base.ConnectionHealthChecksTests."
+_SELECT_FOR_UPDATE = "select_for_update.tests.SelectForUpdateTests."
 
 KNOWN = (
     Known(
         "`connection_created` is sent once for each physical connection, and `close()` keeps that",
-        ("backends.tests.ConnectionCreatedSignalTest.test_signal",),
+        (_BACKENDS + "tests.ConnectionCreatedSignalTest.test_signal",),
+        servers=("postgresql",),
     ),
     Known(
         "It looks at Django's own pool, which our engine does not make",
@@ -43,18 +46,46 @@ KNOWN = (
         servers=("postgresql",),
     ),
     Known(
-        "It sets `CONN_MAX_AGE`, which our engine refuses",
-        (
-            _HEALTH + "test_health_checks_disabled",
-            _HEALTH + "test_health_checks_enabled_errors_occurred",
-        ),
-    ),
-    Known(
         "Django skips it for every `OPTIONS` with a pool",
         (
-            _HEALTH + "test_health_checks_enabled (skipped)",
-            _HEALTH + "test_set_autocommit_health_checks_enabled (skipped)",
+            _BASE + "ConnectionHealthChecksTests.test_health_checks_enabled (skipped)",
+            _BASE + "ConnectionHealthChecksTests.test_set_autocommit_health_checks_enabled"
+            " (skipped)",
         ),
+        servers=("postgresql",),
+    ),
+    Known(
+        "A wrapper and its borrower refer to each other: the memory of a wrapper that nothing uses"
+        " any more is freed by the next garbage collection, and not at once",
+        (_BASE + "DatabaseWrapperTests.test_release_memory_without_garbage_collection",),
+    ),
+    Known(
+        "It closes `connection.connection` after a query, where it is `None` on ours",
+        (_BACKENDS + "sqlite.tests.ThreadSharing.test_database_sharing_in_threads",),
+        servers=("sqlite3",),
+    ),
+    Known(
+        "It needs two connections at once, and there is one",
+        (_BACKENDS + "tests.ThreadTests.test_default_connection_thread_local",),
+        modes=("max_size=1",),
+    ),
+    Known(
+        "It needs two connections at once, and there is one",
+        (
+            _SELECT_FOR_UPDATE + "test_block",
+            _SELECT_FOR_UPDATE + "test_skip_locked_skips_locked_rows",
+        ),
+        servers=("postgresql",),
+        modes=("max_size=1",),
+    ),
+    Known(
+        "It needs two connections at once, and there is one",
+        (
+            _BACKENDS + "sqlite.test_features.FeaturesTests"
+            ".test_max_query_params_without_established_connection",
+        ),
+        servers=("sqlite3",),
+        modes=("max_size=1",),
     ),
 )
 

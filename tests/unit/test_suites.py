@@ -168,14 +168,15 @@ def test_the_table_and_the_page_say_what_was_run_and_what_was_not(
         ["package", "postgresql", REQUEST, "3", "0", "2", "0", "1"],
         ["package", "postgresql", TRANSACTION, "3", "0", "2", "1", "0"],
     ]
-    page = document.text(rows).splitlines()
+    page = document.text(rows, [("package", "postgresql"), ("other", "sqlite3")]).splitlines()
     counts = "0 new, 1 listed | 1 new, 0 listed | not run | not run |"
     assert f"| package | postgresql | 3 | 0 | 1 | {counts}" in page
+    assert "| other | sqlite3 |" + " not run |" * 7 in page
     assert "- package on postgresql: package-1.0, Python 3.13.0" in page
-    assert page[-3:] == [f"It shall (with {REQUEST}):", "", "- `b`"]
+    assert page[-3:] == [f"It shall (with `{REQUEST}`):", "", "- `b`"]
 
 
 def test_the_page_lists_every_entry_and_no_other() -> None:
     *_, listed = PAGE.read_text().partition("## What is listed\n")
-    *_, expected = document.text([]).partition("## What is listed\n")
+    *_, expected = document.text([], []).partition("## What is listed\n")
     assert listed == expected
