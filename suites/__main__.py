@@ -38,10 +38,21 @@ def _compare(suite: Suite, on: str, server: Server, options: argparse.Namespace)
     modes = options.mode or [STOCK, *MODES]
     stock = None if STOCK in modes else Run.of(suite, on, STOCK, labels).remembered()
     for mode in modes:
-        outcome = _timed(Run.of(suite, on, mode, labels), server)
+        run = Run.of(suite, on, mode, labels)
+        outcome = _again(run, on, mode, server) if options.again else _timed(run, server)
         if mode == STOCK:
             stock = outcome
         yield Row(suite.name, on, mode, outcome, stock)
+
+
+def _again(run: Run, on: str, mode: str, server: Server) -> Outcome:
+    """Only what was new in the last run."""
+    stock = Run.of(run.suite, on, STOCK).remembered()
+    last = run.remembered()
+    if last is None:
+        raise SystemExit(f"{run.suite.name} on {on}, {mode}: run it without --again first.")
+    new = Row(run.suite.name, on, mode, last, stock).new
+    return run.again(last, tuple(test.partition(" (")[0] for test in new), server)
 
 
 def _timed(run: Run, server: Server) -> Outcome:
@@ -80,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
         help="without 'stock', the last run on stock is compared with (default: all)",
     )
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="tests, as the suite has them")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="run only what was new in the last run, alone, and correct its outcome",
+    )
     parser.add_argument(
         "--document",
         action="store_true",

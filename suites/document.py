@@ -24,7 +24,8 @@ page from the outcomes of those runs.
 
 Each test is compared with itself on Django's own engine without a pool. It is **new** if it passes
 there, and fails, is skipped or is missing on ours. It is **listed** if it is new and shall be, for
-a reason that is given below; an entry that a run refutes fails the run.
+a reason that is given below; an entry that a run refutes fails the run. What **passed alone**
+failed at first, and passed when it was run once more without the others.
 
 ## The modes
 
@@ -72,7 +73,8 @@ def _cell(row: Row | None) -> str:
         return "not run"
     if not row.outcome.is_whole:
         return "did not end"
-    return f"{len(row.new)} new, {len(row.listed)} listed"
+    alone = f", {row.alone} passed alone" if row.alone else ""
+    return f"{len(row.new)} new, {len(row.listed)} listed{alone}"
 
 
 def _listed() -> Iterator[str]:

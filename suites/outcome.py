@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class Outcome:
     tests: dict[str, str]
     #: Alias, code and numbers: see ``inside.proof``.
     pools: list[tuple[str, str, str | None]]
+    #: Tests of it that were run once more, alone: what came of that holds.
+    alone: list[str] = field(default_factory=list)
 
     @cached_property
     def failures(self) -> frozenset[str]:
@@ -59,6 +61,12 @@ class Outcome:
             else:
                 tests[what[0]] = max(kind, tests.get(what[0], PASSED), key=_WORST.index)
         return cls(is_whole=is_whole, tests=tests, pools=pools, **known)
+
+    def corrected(self, alone: Outcome) -> Outcome:
+        """With what came of some of its tests when they were run alone."""
+        tests = {test: came for test, came in alone.tests.items() if test in self.tests}
+        names = sorted({*self.alone, *tests})
+        return replace(self, status=alone.status, tests={**self.tests, **tests}, alone=names)
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=0, sort_keys=True))

@@ -72,6 +72,12 @@ class Row:
     def is_fine(self) -> bool:
         return not self.new and not self.stale and not any(self.problems)
 
+    @property
+    def alone(self) -> int:
+        """How many tests failed among all the others, and passed alone."""
+        tests = self.outcome.tests
+        return sum(tests[test] == PASSED for test in self.outcome.alone)
+
     def remarks(self) -> Iterator[str]:
         yield from self.problems
         if self.mode == STOCK:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,15 @@ class Run:
             )
         outcome.save(self.file)
         return outcome
+
+    def again(self, whole: Outcome, tests: tuple[str, ...], server: Server) -> Outcome:
+        """Run some of the tests alone, and correct the outcome of all."""
+        if not tests:
+            return whole
+        alone = replace(self, labels=tests, file=self.file.with_suffix(".alone.json"))
+        corrected = whole.corrected(alone.on(server))
+        corrected.save(self.file)
+        return corrected
 
     def remembered(self) -> Outcome | None:
         """The outcome of the last run of the same, if that was of the same tests."""
