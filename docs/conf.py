@@ -25,6 +25,7 @@ autoclass_content = "class"
 html_theme = "furo"
 html_title = f"django-connmgr {version}"
 html_copy_source = False
+html_show_copyright = False
 html_theme_options = {
     "source_repository": "https://github.com/django-connmgr/django-connmgr/",
     "source_branch": "main",
