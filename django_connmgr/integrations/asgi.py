@@ -39,7 +39,7 @@ class ASGIUnitOfWorkMiddleware:
             await self._serve_request(scope, receive, send)
             return
         async with unit_of_work(f"{scope['type']} {scope.get('path', '')}".rstrip()) as unit:
-            await become_eager(unit)
+            unit.scope.become_eager()
             await self.app(scope, receive, send)
 
     async def _serve_request(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -52,6 +52,7 @@ LOOKED_AT = [
     ("inspection", "post_worker_init"),
     ("inspection", "health_view"),
     ("integrations", "ASGIUnitOfWorkMiddleware"),
+    ("integrations", "UnitOfWorkInterceptor"),
     ("integrations", "celery"),
     ("integrations", "apscheduler"),
     ("integrations", "Consumer"),

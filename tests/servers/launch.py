@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -381,10 +381,17 @@ class WebServer:
         assert not trouble, output
 
 
+Server = TypeVar("Server", bound=WebServer)
+
+
 @contextlib.contextmanager
 def serving(
-    cluster: Cluster, kind: Kind, max_size: int = 4, **settings: Any
-) -> Iterator[WebServer]:
+    cluster: Cluster,
+    kind: Kind,
+    max_size: int = 4,
+    server_class: Callable[..., Server] = WebServer,  # type: ignore[assignment]
+    **settings: Any,
+) -> Iterator[Server]:
     """A server for the length of a block, then stopped and examined.
 
     ``settings``: ``pool`` options beside ``max_size``. ``trouble`` is what it is expected to
@@ -395,7 +402,7 @@ def serving(
     trouble = settings.pop("trouble", None)
     account = Account(cluster, max_size * kind.workers + kind.extra)
     try:
-        server = WebServer(kind, account, {"pool": pool, **settings}, trouble)
+        server = server_class(kind, account, {"pool": pool, **settings}, trouble)
         try:
             server.wait_until_ready()
             yield server
