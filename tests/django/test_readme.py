@@ -53,6 +53,7 @@ LOOKED_AT = [
     ("inspection", "health_view"),
     ("integrations", "ASGIUnitOfWorkMiddleware"),
     ("integrations", "UnitOfWorkInterceptor"),
+    ("integrations", "channels"),
     ("integrations", "celery"),
     ("integrations", "apscheduler"),
     ("integrations", "Consumer"),
