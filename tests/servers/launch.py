@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -135,13 +135,12 @@ WAITRESS = Kind(
     usual="Task queue depth",
     stop_signal=signal.SIGINT,  # It does not handle SIGTERM.
 )
-#: It forks after it has loaded the application, as PRELOAD does, and tells Python so only with
-#: that option about hooks: without it, its workers share the parent's sockets or stand still.
+#: It forks after it has loaded the application, as PRELOAD does, and does not tell Python so.
 UWSGI = Kind(
     "uwsgi",
     ("tests.servers.project.uwsgi", "--http-socket", "127.0.0.1:{port}", "--module", WSGI,
      "--master", "--processes", "2", "--enable-threads", "--threads", "8", "--die-on-term",
-     "--py-call-uwsgi-fork-hooks", "--disable-logging"),
+     "--disable-logging"),
     ("pyuwsgi",),
     workers=2,
     extra=1,
@@ -150,6 +149,9 @@ UWSGI = Kind(
     usual="running uWSGI as root",
     environment=(("PROJECT_QUERIES_AT_IMPORT", "1"),),
 )  # fmt: skip
+UWSGI_WITH_HOOKS = replace(
+    UWSGI, name="uwsgi-with-hooks", command=(*UWSGI.command, "--py-call-uwsgi-fork-hooks")
+)
 HYPERCORN = Kind(
     "hypercorn",
     ("hypercorn", "--bind", "127.0.0.1:{port}", ASGI),
@@ -158,7 +160,17 @@ HYPERCORN = Kind(
     usual="continuing without Lifespan support",
 )
 
-SYNC = (RUNSERVER, THREADED, GTHREAD, GEVENT, PRELOAD, GRANIAN_WSGI, WAITRESS, UWSGI)
+SYNC = (
+    RUNSERVER,
+    THREADED,
+    GTHREAD,
+    GEVENT,
+    PRELOAD,
+    GRANIAN_WSGI,
+    WAITRESS,
+    UWSGI,
+    UWSGI_WITH_HOOKS,
+)
 ASYNC = (UVICORN, GRANIAN_ASGI, DAPHNE, HYPERCORN)
 
 #: Whatever a server says of its own accord has none of these words.
