@@ -27,6 +27,8 @@ import pytest
 
 from testproject.cluster import DATABASE, USER, Cluster
 
+from .project import apache
+
 ROOT = Path(__file__).resolve().parents[2]
 #: Children of ``multiprocessing``, which granian's workers are, run none before 3.13.
 CHILDREN_RUN_EXIT_HOOKS = sys.version_info >= (3, 13)
@@ -41,12 +43,14 @@ _KILLS_WORKER = "Killing worker-1 after it refused to gracefully stop"
 
 @dataclass(frozen=True)
 class Kind:
-    """How one server is started; ``{port}`` stands for the port."""
+    """How one server is started; ``{port}`` and ``{directory}`` stand for what it may use."""
 
     name: str
     command: tuple[str, ...]
     #: The packages that it needs.
     needs: tuple[str, ...] = ()
+    #: Tells what it lacks besides; empty if it can be started.
+    lacks: Callable[[], str] = str
     is_async: bool = False
     #: Processes that serve requests, each with a pool of its own.
     workers: int = 1
@@ -152,6 +156,12 @@ UWSGI = Kind(
 UWSGI_WITH_HOOKS = replace(
     UWSGI, name="uwsgi-with-hooks", command=(*UWSGI.command, "--py-call-uwsgi-fork-hooks")
 )
+MOD_WSGI = Kind(
+    "mod_wsgi",
+    ("tests.servers.project.apache", "{port}", "{directory}"),
+    lacks=apache.lacks,
+    workers=2,
+)
 HYPERCORN = Kind(
     "hypercorn",
     ("hypercorn", "--bind", "127.0.0.1:{port}", ASGI),
@@ -170,6 +180,7 @@ SYNC = (
     WAITRESS,
     UWSGI,
     UWSGI_WITH_HOOKS,
+    MOD_WSGI,
 )
 ASYNC = (UVICORN, GRANIAN_ASGI, DAPHNE, HYPERCORN)
 
@@ -273,9 +284,11 @@ class WebServer:
         self.account = account
         self.port = _free_port()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self.directory = tempfile.TemporaryDirectory(prefix="cm-")
         environment = project_environment(account, settings)
         environment.update(kind.environment)
-        command = [argument.format(port=self.port) for argument in kind.command]
+        names = {"port": self.port, "directory": self.directory.name}
+        command = [argument.format(**names) for argument in kind.command]
         self.process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=ROOT,
@@ -371,6 +384,7 @@ class WebServer:
             self.process.kill()
             self.process.wait()
         self._output.close()
+        self.directory.cleanup()
 
     def _examine(self, output: str) -> None:
         # What the database server saw first.
@@ -410,6 +424,8 @@ def serving(
     write about.
     """
     require(*kind.needs)
+    if reason := kind.lacks():
+        miss(reason)
     pool = {"max_size": max_size, **settings.pop("pool", {})}
     trouble = settings.pop("trouble", None)
     account = Account(cluster, max_size * kind.workers + kind.extra)
@@ -429,10 +445,13 @@ def require(*packages: str) -> None:
     """Skip without them, at home."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        reason = f"{', '.join(missing)} not installed: pip install --group servers"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        miss(f"{', '.join(missing)} not installed: pip install --group servers")
+
+
+def miss(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
