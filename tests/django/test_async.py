@@ -249,3 +249,20 @@ def test_signals_and_calls_that_end_on_an_event_loop_raise_nothing(pool: Pool) -
 
     assert async_to_sync(run)() == 7
     assert taken(pool) == 0
+
+
+def test_what_outlives_a_unit_that_leased_nothing_gives_back_after_each_use(pool: Pool) -> None:
+    async def main() -> None:
+        is_over = asyncio.Event()
+
+        async def query_later() -> None:
+            await is_over.wait()
+            await asyncio.to_thread(ask)
+            assert taken(pool) == 0
+
+        async with unit_of_work():
+            later = asyncio.create_task(query_later())
+        is_over.set()
+        await later
+
+    async_to_sync(main)()

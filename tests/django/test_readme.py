@@ -51,6 +51,9 @@ LOOKED_AT = [
     ("inspection", "opentelemetry.instrument()"),
     ("inspection", "post_worker_init"),
     ("inspection", "health_view"),
+    ("integrations", "ASGIUnitOfWorkMiddleware"),
+    ("integrations", "UnitOfWorkInterceptor"),
+    ("integrations", "channels"),
     ("integrations", "celery"),
     ("integrations", "apscheduler"),
     ("integrations", "Consumer"),
@@ -317,6 +320,19 @@ def test_a_loop_over_a_consumer_handles_and_commits_each_message(pool: Pool) -> 
     )
     assert (handled, len(names["consumer"].committed)) == ([0, 0], 2)
     assert names["consumer"].leased == [0, 0, 0]
+
+
+def test_an_asgi_application_is_wrapped_with_django_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mounted = {}
+    module = types.ModuleType("myproject.api")
+    module.app = SimpleNamespace(mount=mounted.__setitem__)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "myproject", types.ModuleType("myproject"))
+    monkeypatch.setitem(sys.modules, "myproject.api", module)
+    names = run("integrations", "ASGIUnitOfWorkMiddleware")
+    assert mounted == {"/": names["django_application"]}
+    assert names["application"].app is module.app  # type: ignore[attr-defined]
 
 
 def test_a_function_that_a_runner_calls_is_a_unit_of_work() -> None:
