@@ -66,6 +66,11 @@ LOOKED_AT = [
     ("replicas", "ReplicaMirrorMixin"),
     ("replicas", "simulate_down"),
     ("sizing", "mean_wait"),
+    ("testing", "assert_nothing_is_leased"),
+    ("testing", "FakeDriver"),
+    ("tutorial", "get_server"),
+    ("tutorial", "BASE_DIR"),
+    ("tutorial", "def report"),
 ]
 
 
@@ -243,6 +248,17 @@ def test_credentials_come_from_a_function(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "shop.tokens", tokens)
     settings = run("credentials", "shop.tokens.rds_token")["DATABASES"]["default"]
     assert pool_options(settings).credentials is token
+
+
+def test_what_is_left_leased_fails_an_assertion_and_a_fake_pool_needs_no_server(pool: Pool) -> None:
+    check = run("testing", "assert_nothing_is_leased")["assert_nothing_is_leased"]
+    check()
+    with unit_of_work():
+        assert Customer.objects.count() == 0
+        with pytest.raises(AssertionError, match="PoolStats"):
+            check()
+    check()
+    assert run("testing", "FakeDriver")["pool"].stats().closed == {"pool_closed": 1}
 
 
 def test_another_engine_is_wrapped_in_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
