@@ -1,4 +1,4 @@
-"""What a forked child does before anything else, also where nobody tells Python of the fork."""
+"""What a forked child does before anything else, also where Python is not told of the fork."""
 
 import os
 from collections.abc import Callable
@@ -20,8 +20,8 @@ def in_child(step: Callable[[], None]) -> None:
 def expect_silent_forks() -> None:
     """This process will fork without a word to Python: it starts no thread of ours any more.
 
-    At the fork the thread may hold the GIL or another lock, and nobody would give that back in the
-    child, which then stands still.
+    At the fork the thread may hold the GIL or another lock. It does not exist in the child, so it
+    never gives that back there, and the child stands still.
     """
     background.is_held = True
 

@@ -95,8 +95,8 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
         unit = self._leave()
         if self.deadline is not None and isinstance(exc_info[1], asyncio.CancelledError):
             cancel_queries(unit)  # Of the threads that it waited for, and that go on.
-        if not (unit.scope.slots or unit_finished.receivers):
-            unit.end()
+        if not (unit.scope.takes or unit_finished.receivers):
+            unit.end()  # It has leased nothing.
             return
         # The end of a unit talks to databases, so not on the event loop, but in the thread where
         # the ORM of this task leases. A second cancellation does not keep the unit from ending.

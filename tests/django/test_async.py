@@ -266,3 +266,26 @@ def test_what_outlives_a_unit_that_leased_nothing_gives_back_after_each_use(pool
         await later
 
     async_to_sync(main)()
+
+
+def test_what_was_handed_over_to_a_unit_and_never_rested_goes_with_it(
+    occupied: tuple[Pool, threading.Event],
+) -> None:
+    pool, leave = occupied
+    cursors: list[Any] = []
+
+    def open_cursor() -> None:
+        cursor = connection.cursor()
+        cursor.execute("SELECT generate_series(1, 3)")
+        cursors.append(cursor)
+
+    async def work() -> None:
+        async with unit_of_work():
+            opening = asyncio.create_task(sync_to_async(open_cursor)())
+            await asyncio.to_thread(await_that, lambda: pool.stats().waiting == 1)
+            leave.set()
+            await opening
+            assert pool.stats().leased == 1
+        assert taken(pool) == 0
+
+    async_to_sync(work)()
