@@ -20,6 +20,8 @@ NEEDED = (
     "*.md",
     "manage.py",
     "pyproject.toml",
+    "tox.ini",
+    ".github",
 )
 
 

@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import logging
-import os
 import threading
 import weakref
 from typing import Any, ClassVar
@@ -31,6 +30,7 @@ from ..consistency.writes import (
     refuse_write,
 )
 from ..exceptions import ERRORS
+from ..forks import in_child
 from ..registry import EXIT_PATIENCE, Address, registry
 from . import credentials
 from .borrower import LEASED, MOMENT, TRANSACTION, Borrower
@@ -509,5 +509,4 @@ def _at_exit() -> None:
 # At import and not in ``AppConfig.ready()``, because they serve without the application too.
 checks.register(check_app_installed, "connmgr")
 atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

@@ -1,10 +1,10 @@
 """What a request, or another unit of work, has written, and which alias it reads from."""
 
-import os
 import threading
 import time
 
 from .._pool.position import Position
+from ..forks import in_child
 from ..units.current import find_unit
 from ..units.unit import Unit
 
@@ -47,8 +47,7 @@ def _after_fork() -> None:
     _lock = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)
 
 
 def find_outermost() -> Unit | None:

@@ -1,6 +1,5 @@
 """What was written, as a text by which other code reads it: in a request, a task, a process."""
 
-import os
 import threading
 import time
 from datetime import timedelta
@@ -11,6 +10,7 @@ from django.db import connections
 
 from .._pool.position import NOWHERE, Position
 from ..app_settings import app_settings
+from ..forks import in_child
 from .memory import Memory, find_memory, memory_here
 from .modes import get_mode
 
@@ -21,8 +21,7 @@ class _Count:
     def __init__(self) -> None:
         self.value = 0
         self.after_fork()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.after_fork)
+        in_child(self.after_fork)
 
     def after_fork(self) -> None:
         self._lock = threading.RLock()

@@ -1,13 +1,13 @@
 """How a process opens its door: once its background thread starts."""
 
 import logging
-import os
 
 from django.core.exceptions import ImproperlyConfigured
 
 from .._pool.events import add_listener
 from .._pool.reaper import reaper
 from ..app_settings import app_settings
+from ..forks import in_child
 from .answers import find_answer
 from .directory import Unavailable, make_path, sweep
 from .door import Door, listen
@@ -42,5 +42,4 @@ def open_door() -> Door | None:
         return None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=note_start)
+in_child(note_start)

@@ -3,12 +3,13 @@
 from .executors import Thread, ThreadPoolExecutor, wrap_executor
 from .hooks import hook, task_unit
 from .unit import Unit
-from .work import unit_of_work
+from .work import become_eager, unit_of_work
 
 __all__ = [
     "Thread",
     "ThreadPoolExecutor",
     "Unit",
+    "become_eager",
     "hook",
     "task_unit",
     "unit_of_work",

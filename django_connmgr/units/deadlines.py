@@ -1,7 +1,6 @@
 """The thread that ends what is leased in units of work whose deadlines have passed."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from functools import partial
 
 from .._pool.background import start_thread
 from .._pool.scope import timed
+from ..forks import in_child
 from .timed import TimedScope
 
 logger = logging.getLogger("django_connmgr.units")
@@ -88,5 +88,4 @@ def _log_errors(function: Callable[..., object], *args: object) -> None:
 
 
 deadlines = Deadlines()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=deadlines.after_fork)
+in_child(deadlines.after_fork)

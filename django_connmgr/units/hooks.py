@@ -1,6 +1,7 @@
 """Functions of other packages, such as task runners, whose calls are units of work."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,8 @@ def hook(owner: Any, function_name: str, name_of: Callable[..., str | None]) -> 
     ``name_of`` gets the arguments of a call, and tells the unit's name; or ``None``, and then the
     call is a part of its caller's unit.
     """
-    function = getattr(owner, function_name)
+    # As it is defined: it may be an object that becomes a method in another way than functions do.
+    function = inspect.getattr_static(owner, function_name)
     if not hasattr(function, WRAPPED):
         run = (_async_unit if iscoroutinefunction(function) else _unit)(function, name_of)
         setattr(run, WRAPPED, True)

@@ -4,7 +4,6 @@ import asyncio
 import functools
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core.signals import request_finished, request_started
 from django.http import HttpRequest, HttpResponseBase
 
@@ -17,7 +16,7 @@ from .current import find_unit, get_context, get_current, note_request_unit, set
 from .hooks import WRAPPED
 from .thread import release_all
 from .unit import Unit
-from .work import finish
+from .work import become_eager, finish
 
 
 def connect_receivers() -> None:
@@ -99,9 +98,7 @@ def wrap_handlers() -> None:
             raise
         unit = _unit_of_stream(response)
         if unit is not None:
-            # It may talk to databases, so not on the event loop; and the thread that serves the
-            # ORM here may be busy with something that the view began.
-            await sync_to_async(unit.scope.become_eager, thread_sensitive=False)()
+            await become_eager(unit)
         return response
 
     setattr(get_response_and_release, WRAPPED, True)

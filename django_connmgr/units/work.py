@@ -95,6 +95,9 @@ class unit_of_work(Block):  # noqa: N801 - used like a function
         unit = self._leave()
         if self.deadline is not None and isinstance(exc_info[1], asyncio.CancelledError):
             cancel_queries(unit)  # Of the threads that it waited for, and that go on.
+        if not (unit.scope.takes or unit_finished.receivers):
+            unit.end()  # It has leased nothing.
+            return
         # The end of a unit talks to databases, so not on the event loop, but in the thread where
         # the ORM of this task leases. A second cancellation does not keep the unit from ending.
         await asyncio.shield(sync_to_async(finish)(unit))
@@ -117,3 +120,13 @@ def finish(unit: Unit) -> int:
     if unit_finished.receivers:
         unit_finished.send_robust(sender=Unit, unit=unit, released=released)
     return released
+
+
+async def become_eager(unit: Unit) -> None:
+    """Give back what a unit has leased so far, and from here on after each use: it may be long."""
+    if not unit.scope.slots:
+        unit.scope.become_eager()
+        return
+    # It may talk to databases, so not on the event loop; and not in the thread that serves the ORM
+    # here, which may be busy with something that the unit began.
+    await sync_to_async(unit.scope.become_eager, thread_sensitive=False)()

@@ -249,3 +249,43 @@ def test_signals_and_calls_that_end_on_an_event_loop_raise_nothing(pool: Pool) -
 
     assert async_to_sync(run)() == 7
     assert taken(pool) == 0
+
+
+def test_what_outlives_a_unit_that_leased_nothing_gives_back_after_each_use(pool: Pool) -> None:
+    async def main() -> None:
+        is_over = asyncio.Event()
+
+        async def query_later() -> None:
+            await is_over.wait()
+            await asyncio.to_thread(ask)
+            assert taken(pool) == 0
+
+        async with unit_of_work():
+            later = asyncio.create_task(query_later())
+        is_over.set()
+        await later
+
+    async_to_sync(main)()
+
+
+def test_what_was_handed_over_to_a_unit_and_never_rested_goes_with_it(
+    occupied: tuple[Pool, threading.Event],
+) -> None:
+    pool, leave = occupied
+    cursors: list[Any] = []
+
+    def open_cursor() -> None:
+        cursor = connection.cursor()
+        cursor.execute("SELECT generate_series(1, 3)")
+        cursors.append(cursor)
+
+    async def work() -> None:
+        async with unit_of_work():
+            opening = asyncio.create_task(sync_to_async(open_cursor)())
+            await asyncio.to_thread(await_that, lambda: pool.stats().waiting == 1)
+            leave.set()
+            await opening
+            assert pool.stats().leased == 1
+        assert taken(pool) == 0
+
+    async_to_sync(work)()

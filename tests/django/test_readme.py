@@ -51,6 +51,9 @@ LOOKED_AT = [
     ("inspection", "opentelemetry.instrument()"),
     ("inspection", "post_worker_init"),
     ("inspection", "health_view"),
+    ("integrations", "ASGIUnitOfWorkMiddleware"),
+    ("integrations", "UnitOfWorkInterceptor"),
+    ("integrations", "channels"),
     ("integrations", "celery"),
     ("integrations", "apscheduler"),
     ("integrations", "Consumer"),
@@ -63,6 +66,11 @@ LOOKED_AT = [
     ("replicas", "ReplicaMirrorMixin"),
     ("replicas", "simulate_down"),
     ("sizing", "mean_wait"),
+    ("testing", "assert_nothing_is_leased"),
+    ("testing", "FakeDriver"),
+    ("tutorial", "get_server"),
+    ("tutorial", "BASE_DIR"),
+    ("tutorial", "def report"),
 ]
 
 
@@ -242,6 +250,17 @@ def test_credentials_come_from_a_function(monkeypatch: pytest.MonkeyPatch) -> No
     assert pool_options(settings).credentials is token
 
 
+def test_what_is_left_leased_fails_an_assertion_and_a_fake_pool_needs_no_server(pool: Pool) -> None:
+    check = run("testing", "assert_nothing_is_leased")["assert_nothing_is_leased"]
+    check()
+    with unit_of_work():
+        assert Customer.objects.count() == 0
+        with pytest.raises(AssertionError, match="PoolStats"):
+            check()
+    check()
+    assert run("testing", "FakeDriver")["pool"].stats().closed == {"pool_closed": 1}
+
+
 def test_another_engine_is_wrapped_in_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for PostGIS's module, which cannot be imported without GDAL."""
     name = "django.contrib.gis.db.backends.postgis"
@@ -301,6 +320,19 @@ def test_a_loop_over_a_consumer_handles_and_commits_each_message(pool: Pool) -> 
     )
     assert (handled, len(names["consumer"].committed)) == ([0, 0], 2)
     assert names["consumer"].leased == [0, 0, 0]
+
+
+def test_an_asgi_application_is_wrapped_with_django_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mounted = {}
+    module = types.ModuleType("myproject.api")
+    module.app = SimpleNamespace(mount=mounted.__setitem__)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "myproject", types.ModuleType("myproject"))
+    monkeypatch.setitem(sys.modules, "myproject.api", module)
+    names = run("integrations", "ASGIUnitOfWorkMiddleware")
+    assert mounted == {"/": names["django_application"]}
+    assert names["application"].app is module.app  # type: ignore[attr-defined]
 
 
 def test_a_function_that_a_runner_calls_is_a_unit_of_work() -> None:

@@ -13,7 +13,7 @@ from ..integrations.conftest import ROOT
 from .runners import RUNNERS
 
 #: What is tested elsewhere, and what only carries tokens.
-OTHERS = {"celery", "django_tasks", "kafka"}
+OTHERS = {"asgi", "celery", "channels", "django_tasks", "grpc", "kafka", "uwsgi"}
 
 
 def test_the_table_says_what_is_tested() -> None:

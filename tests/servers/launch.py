@@ -18,14 +18,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 
 from testproject.cluster import DATABASE, USER, Cluster
+
+from .project import apache
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Children of ``multiprocessing``, which granian's workers are, run none before 3.13.
@@ -41,12 +43,14 @@ _KILLS_WORKER = "Killing worker-1 after it refused to gracefully stop"
 
 @dataclass(frozen=True)
 class Kind:
-    """How one server is started; ``{port}`` stands for the port."""
+    """How one server is started; ``{port}`` and ``{directory}`` stand for what it may use."""
 
     name: str
     command: tuple[str, ...]
     #: The packages that it needs.
     needs: tuple[str, ...] = ()
+    #: Tells what it lacks besides; empty if it can be started.
+    lacks: Callable[[], str] = str
     is_async: bool = False
     #: Processes that serve requests, each with a pool of its own.
     workers: int = 1
@@ -135,13 +139,12 @@ WAITRESS = Kind(
     usual="Task queue depth",
     stop_signal=signal.SIGINT,  # It does not handle SIGTERM.
 )
-#: It forks after it has loaded the application, as PRELOAD does, and tells Python so only with
-#: that option about hooks: without it, its workers share the parent's sockets or stand still.
+#: It forks after it has loaded the application, as PRELOAD does, and does not tell Python so.
 UWSGI = Kind(
     "uwsgi",
     ("tests.servers.project.uwsgi", "--http-socket", "127.0.0.1:{port}", "--module", WSGI,
      "--master", "--processes", "2", "--enable-threads", "--threads", "8", "--die-on-term",
-     "--py-call-uwsgi-fork-hooks", "--disable-logging"),
+     "--disable-logging"),
     ("pyuwsgi",),
     workers=2,
     extra=1,
@@ -150,6 +153,15 @@ UWSGI = Kind(
     usual="running uWSGI as root",
     environment=(("PROJECT_QUERIES_AT_IMPORT", "1"),),
 )  # fmt: skip
+UWSGI_WITH_HOOKS = replace(
+    UWSGI, name="uwsgi-with-hooks", command=(*UWSGI.command, "--py-call-uwsgi-fork-hooks")
+)
+MOD_WSGI = Kind(
+    "mod_wsgi",
+    ("tests.servers.project.apache", "{port}", "{directory}"),
+    lacks=apache.lacks,
+    workers=2,
+)
 HYPERCORN = Kind(
     "hypercorn",
     ("hypercorn", "--bind", "127.0.0.1:{port}", ASGI),
@@ -158,7 +170,18 @@ HYPERCORN = Kind(
     usual="continuing without Lifespan support",
 )
 
-SYNC = (RUNSERVER, THREADED, GTHREAD, GEVENT, PRELOAD, GRANIAN_WSGI, WAITRESS, UWSGI)
+SYNC = (
+    RUNSERVER,
+    THREADED,
+    GTHREAD,
+    GEVENT,
+    PRELOAD,
+    GRANIAN_WSGI,
+    WAITRESS,
+    UWSGI,
+    UWSGI_WITH_HOOKS,
+    MOD_WSGI,
+)
 ASYNC = (UVICORN, GRANIAN_ASGI, DAPHNE, HYPERCORN)
 
 #: Whatever a server says of its own accord has none of these words.
@@ -261,9 +284,11 @@ class WebServer:
         self.account = account
         self.port = _free_port()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self.directory = tempfile.TemporaryDirectory(prefix="cm-")
         environment = project_environment(account, settings)
         environment.update(kind.environment)
-        command = [argument.format(port=self.port) for argument in kind.command]
+        names = {"port": self.port, "directory": self.directory.name}
+        command = [argument.format(**names) for argument in kind.command]
         self.process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=ROOT,
@@ -359,6 +384,7 @@ class WebServer:
             self.process.kill()
             self.process.wait()
         self._output.close()
+        self.directory.cleanup()
 
     def _examine(self, output: str) -> None:
         # What the database server saw first.
@@ -381,21 +407,30 @@ class WebServer:
         assert not trouble, output
 
 
+Server = TypeVar("Server", bound=WebServer)
+
+
 @contextlib.contextmanager
 def serving(
-    cluster: Cluster, kind: Kind, max_size: int = 4, **settings: Any
-) -> Iterator[WebServer]:
+    cluster: Cluster,
+    kind: Kind,
+    max_size: int = 4,
+    server_class: Callable[..., Server] = WebServer,  # type: ignore[assignment]
+    **settings: Any,
+) -> Iterator[Server]:
     """A server for the length of a block, then stopped and examined.
 
     ``settings``: ``pool`` options beside ``max_size``. ``trouble`` is what it is expected to
     write about.
     """
     require(*kind.needs)
+    if reason := kind.lacks():
+        miss(reason)
     pool = {"max_size": max_size, **settings.pop("pool", {})}
     trouble = settings.pop("trouble", None)
     account = Account(cluster, max_size * kind.workers + kind.extra)
     try:
-        server = WebServer(kind, account, {"pool": pool, **settings}, trouble)
+        server = server_class(kind, account, {"pool": pool, **settings}, trouble)
         try:
             server.wait_until_ready()
             yield server
@@ -410,10 +445,13 @@ def require(*packages: str) -> None:
     """Skip without them, at home."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        reason = f"{', '.join(missing)} not installed: pip install --group servers"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        miss(f"{', '.join(missing)} not installed: pip install --group servers")
+
+
+def miss(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def eventually(condition: Callable[[], bool]) -> bool:

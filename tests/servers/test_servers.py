@@ -25,9 +25,11 @@ def server(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[WebServ
 
 
 @pytest.fixture
-def until(tmp_path: Path) -> Path:
-    """Streams stay open until this file exists."""
-    return tmp_path / "over"
+def until(server: WebServer) -> Iterator[Path]:
+    """Streams stay open until this file exists, where every server may look."""
+    path = Path(server.directory.name) / "over"
+    yield path
+    path.unlink(missing_ok=True)
 
 
 def streams(server: WebServer) -> list[str]:

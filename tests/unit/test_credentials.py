@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from django_connmgr import Credentials, CredentialsError
 from django_connmgr.backends import credentials as module
 from django_connmgr.backends.credentials import Source, is_refusal, source_of
+from django_connmgr.backends.postgresql.base import PooledPostgreSQL
+from django_connmgr.backends.role import ReadingRole
 
 from .helpers import PATIENCE, Worker
 
@@ -122,7 +125,7 @@ def test_while_one_thread_renews_them_the_others_use_the_ones_before(clock: Cloc
     vault.before = wait
     renewing = Worker(lambda: source.get(1))
     assert is_asking.wait(PATIENCE)
-    assert source.get(1).password == "token-1"
+    assert source.get(PATIENCE).password == "token-1"
     may_answer.set()
     assert renewing.result().password == "token-2"
     assert source.get(1).password == "token-2"
@@ -225,6 +228,50 @@ def test_what_was_refused_is_forgotten_once(clock: Clock) -> None:
     clock.now += 2
     assert source.forget(None)
     assert source.get(1).password == "token-3"
+
+
+def test_what_another_thread_asked_for_meanwhile_is_not_forgotten(clock: Clock) -> None:
+    vault = Vault()
+    source = source_to(vault)
+    source.get(1)
+    clock.now += 2
+    inner = source._lock
+
+    class Lock:
+        """Before the thread that forgets gets it, another one has forgotten and asked."""
+
+        def __enter__(self) -> None:
+            source._lock, source._known = inner, None
+            source.get(1)
+
+        def __exit__(self, *exc_info: object) -> None: ...
+
+    source._lock = Lock()  # type: ignore[assignment]
+    assert source.forget("token-1")
+    assert source.get(1).password == "token-2"
+    assert vault.asked == 2
+
+
+def test_a_refused_probe_of_a_server_has_the_next_one_ask(clock: Clock) -> None:
+    settings = {**SETTINGS, "OPTIONS": {"pool": {"credentials": Vault()}}}
+    source = source_of(settings)
+    assert source is not None
+    role: Any = SimpleNamespace(addresses_of=lambda host: [settings], _engine=PooledPostgreSQL)
+    source.get(1)
+    clock.now += 2
+    ReadingRole.note_refused_probe(role, None, OSError("connection refused"))
+    assert source.get(1).password == "token-1"
+    ReadingRole.note_refused_probe(role, None, OSError("password authentication failed"))
+    assert source.get(1).password == "token-2"
+
+
+@pytest.mark.parametrize("behind", [None, "rds-proxy", "pgbouncer-transaction"])
+def test_sessions_on_replicas_are_read_only_where_a_pooler_can_follow_that(
+    behind: str | None,
+) -> None:
+    settings = {**SETTINGS, "OPTIONS": {"pool": {"behind": behind}}}
+    restricted = PooledPostgreSQL.restrict_to_reading(settings)
+    assert ("options" in restricted["OPTIONS"]) is (behind != "pgbouncer-transaction")
 
 
 @pytest.mark.parametrize("returned", [None, SECRET, (SECRET, 3)])

@@ -66,6 +66,8 @@ class FakeRole:
             None: [FakeProbe(primary(5))],
         }
         self.told: list[tuple[str, str]] = []
+        #: Why probes failed, each of which may have been refused for its password.
+        self.failures: list[str] = []
         self.made = 0
 
     def addresses_of(self, host: Host | None) -> list[Any]:
@@ -74,6 +76,9 @@ class FakeRole:
     def make_probe(self, host: Host | None, settings: dict[str, Any]) -> Any:
         self.made += 1
         return self.probes[host][settings["HOST"]]
+
+    def note_refused_probe(self, host: Any, error: BaseException) -> None:
+        self.failures.append(str(error))
 
     def tell(self, change: Any, reason: str) -> None:
         if change is not None:
@@ -169,6 +174,7 @@ def test_a_connection_that_ends_is_opened_anew_before_its_server_is_called_down(
     monitor.maintain()
     assert probe.asked == 3
     assert role.told == [("first", "down")]
+    assert set(role.failures) == {"server closed the connection unexpectedly"}
     probe.says = standby(5)
     for _ in range(5):
         look(monitor, clock)

@@ -19,6 +19,7 @@ from suites.row import Row
 from suites.table import lines
 
 REQUEST, TRANSACTION = list(MODES)[:2]
+PLACE = ("package", "postgresql")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 
 
@@ -98,6 +99,17 @@ def test_an_outcome_is_read_and_remembered(tmp_path: Path) -> None:
     assert dataclasses.replace(loaded, pools=seen.pools) == seen
 
 
+def test_what_failed_among_others_may_pass_alone() -> None:
+    stock, whole = outcome(a="passed", b="passed"), outcome(a="failed", b="failed")
+    there = ours(stock=stock, a="failed", b="failed")
+    corrected = whole.corrected(outcome(a="passed", b="failed", c="passed"))
+    assert (corrected.tests, corrected.alone) == ({"a": "passed", "b": "failed"}, ["a", "b"])
+    again = dataclasses.replace(there, outcome=corrected)
+    assert (again.new, again.alone) == (["b"], 1)
+    page = document.text([Row("package", "postgresql", STOCK, stock, stock), again], [PLACE])
+    assert "| 1 new, 0 listed, 1 passed alone |" in page
+
+
 def test_only_what_passes_on_stock_and_not_here_differs() -> None:
     stock = outcome(a="passed", b="passed", c="passed", d="passed", e="failed", f="skipped")
     here = outcome(a="passed", b="failed", c="skipped", e="passed", f="failed", g="failed")
@@ -168,7 +180,7 @@ def test_the_table_and_the_page_say_what_was_run_and_what_was_not(
         ["package", "postgresql", REQUEST, "3", "0", "2", "0", "1"],
         ["package", "postgresql", TRANSACTION, "3", "0", "2", "1", "0"],
     ]
-    page = document.text(rows, [("package", "postgresql"), ("other", "sqlite3")]).splitlines()
+    page = document.text(rows, [PLACE, ("other", "sqlite3")]).splitlines()
     counts = "0 new, 1 listed | 1 new, 0 listed | not run | not run |"
     assert f"| package | postgresql | 3 | 0 | 1 | {counts}" in page
     assert "| other | sqlite3 |" + " not run |" * 7 in page

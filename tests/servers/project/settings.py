@@ -12,7 +12,11 @@ ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.servers.project.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 WSGI_APPLICATION = "tests.servers.project.wsgi.application"
-INSTALLED_APPS = ["django_connmgr", "tests.servers.project"]
+INSTALLED_APPS = [
+    "django_connmgr",
+    "tests.servers.project",
+    *json.loads(os.environ.get("PROJECT_APPS", "[]")),
+]
 
 DATABASES = {
     "default": {
