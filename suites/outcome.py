@@ -1,71 +1,88 @@
-"""What a suite's output says: how many tests ran, and which did not pass."""
+"""What came of one run: read from the report that the suite's process wrote."""
 
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-# unittest: a line of '=', then "FAIL: test_it (package.module.Class.test_it) (subtest=1)".
-_UNITTEST = re.compile(
-    r"^={70}\n(?:FAIL|ERROR|UNEXPECTED SUCCESS): (\S+) \(([\w.]+)\)", re.MULTILINE
-)
-# "test_it (package.module.Class.test_it) ... skipped 'reason'", its docstring on a second line.
-_UNITTEST_SKIPPED = re.compile(r"^(\S+) \(([\w.]+)\)(?:\n[^\n]*)? \.\.\. skipped ", re.MULTILINE)
-_UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in [\d.]+s", re.MULTILINE)
-# pytest: "FAILED tests/test_it.py::Class::test_it[parameter] - message".
-_PYTEST = re.compile(r"^(?:FAILED|ERROR) (\S+?::.+?|\S+\.py)(?: - .*)?$", re.MULTILINE)
-_PYTEST_SKIPPED = re.compile(r"^(\S+?::.+?) SKIPPED\b", re.MULTILINE)
-_PYTEST_RAN = re.compile(r"^=+ (.*\b(?:passed|failed|errors?)\b.*) in [\d.]+s.*=+$", re.MULTILINE)
-_END = re.compile(r"^suites: (\{.*\})$", re.MULTILINE)
+from .inside.report import END, FAILED, PASSED, POOL, SKIPPED
 
-
-@dataclass(frozen=True)
-class End:
-    """What cannot be seen in the output of a suite; added to it, so that all is in one place."""
-
-    status: int
-    #: What was to be run.
-    labels: list[str]
-    #: Test databases that are still there, because they could not be dropped.
-    left: list[str]
-    #: Alias, code and numbers: see ``inside.proof``.
-    proofs: list[tuple[str, str, str | None]]
-
-    def as_line(self) -> str:
-        return f"\nsuites: {json.dumps(asdict(self))}\n"
+#: A test may be said to be several things, because of its subtests or its teardown: the last
+#: of these holds.
+_WORST = (PASSED, SKIPPED, FAILED)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    #: ``None`` if the suite did not come to its end.
-    tests: int | None
-    #: Tests by their ids: that were skipped, and that failed or could not be run. A database
-    #: that could not be dropped is no test, and yet fails on one engine and not on another.
-    skipped: frozenset[str]
-    failures: frozenset[str]
-    end: End
+    #: The exit status of the process.
+    status: int
+    #: Whether the suite came to its end.
+    is_whole: bool
+    #: What was to be run.
+    labels: list[str]
+    #: What it ran with: the suite's, Python's and so on, each with its name.
+    versions: list[str]
+    #: Tests by their ids, and ``passed``, ``skipped`` or ``failed``.
+    tests: dict[str, str]
+    #: Alias, code and numbers: see ``inside.proof``.
+    pools: list[tuple[str, str, str | None]]
+    #: Tests of it that were run once more, alone: what came of that holds.
+    alone: list[str] = field(default_factory=list)
+
+    @cached_property
+    def failures(self) -> frozenset[str]:
+        return self._those(FAILED)
+
+    @cached_property
+    def skipped(self) -> frozenset[str]:
+        return self._those(SKIPPED)
+
+    def _those(self, outcome: str) -> frozenset[str]:
+        return frozenset(test for test, came in self.tests.items() if came == outcome)
 
     @classmethod
-    def parse(cls, output: str) -> Outcome | None:
-        """``None`` if it is the output of a run that is not over."""
-        if not (ends := _END.findall(output)):
-            return None
-        end = End(**json.loads(ends[-1]))
-        tests = None
-        failures = {_id(*found) for found in _UNITTEST.findall(output)}
-        skipped = {_id(*found) for found in _UNITTEST_SKIPPED.findall(output)}
-        if ran := _UNITTEST_RAN.search(output):
-            tests = int(ran[1])
-        elif ran := _PYTEST_RAN.search(output):
-            counts = re.findall(r"(\d+) (?:passed|failed|skipped|xfailed|xpassed)", ran[1])
-            tests = sum(map(int, counts))
-            failures |= set(_PYTEST.findall(output))
-            skipped |= set(_PYTEST_SKIPPED.findall(output))
-        failures |= {f"database {name} could not be dropped" for name in end.left}
-        return cls(tests, frozenset(skipped), frozenset(failures), end)
+    def read(cls, report: str, left: list[str], **known: Any) -> Outcome:
+        """From a report, and the test databases that are ``left`` because of a failed drop.
+
+        Such a database is no test, and yet fails on one engine and not on another.
+        """
+        tests = {f"database {name} could not be dropped": FAILED for name in left}
+        pools: list[tuple[str, str, str | None]] = []
+        is_whole = False
+        for line in report.splitlines():
+            kind, *what = json.loads(line)
+            if kind == POOL:
+                pools.append((what[0], what[1], what[2]))
+            elif kind == END:
+                is_whole = True
+            else:
+                tests[what[0]] = max(kind, tests.get(what[0], PASSED), key=_WORST.index)
+        return cls(is_whole=is_whole, tests=tests, pools=pools, **known)
+
+    def corrected(self, alone: Outcome) -> Outcome:
+        """With what came of some of its tests when they were run alone."""
+        tests = {test: came for test, came in alone.tests.items() if test in self.tests}
+        names = sorted({*self.alone, *tests})
+        return replace(self, status=alone.status, tests={**self.tests, **tests}, alone=names)
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=0, sort_keys=True))
+
+    @classmethod
+    def load(cls, path: Path) -> Outcome | None:
+        return cls(**json.loads(path.read_text())) if path.exists() else None
 
 
-def _id(name: str, where: str) -> str:
-    """``where`` is the id of the test; or of a class, if it is the class that failed."""
-    return where if where.endswith(f".{name}") or "." in name else f"{where}.{name}"
+def compared(ours: Outcome, stock: Outcome) -> list[str]:
+    """Tests that pass on Django's engine and not on ours, with what they do instead."""
+    found = []
+    for test, outcome in stock.tests.items():
+        here = ours.tests.get(test)
+        if outcome == PASSED and here != PASSED:
+            found.append(test if here == FAILED else f"{test} ({here or 'not run'})")
+    new = {test for test in ours.failures if test not in stock.tests}
+    changed = {test for test in ours.failures if stock.tests.get(test) == SKIPPED}
+    return sorted({*found, *new, *changed})

@@ -5,25 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from testproject.cluster import DATABASE, USER, Cluster
+import django
 
-from .inside.proof import FILE
-from .inside.server import ADDRESS, POOL
-from .outcome import End, Outcome
+from .inside.report import FILE
+from .inside.server import DATABASES, POOL
+from .mode import MODES
+from .outcome import Outcome
+from .sdist import cache, unpacked
+from .server import Server
 from .suite import Suite
 
 #: The checkout that this file is in.
 ROOT = Path(__file__).resolve().parent.parent
-#: Seconds that a run may take, and then the interpreter to print where it hangs.
-PATIENCE, LAST_WORDS = 900, 10
+#: Seconds for the interpreter to print where it hangs.
+LAST_WORDS = 10
 
 #: What would change what a suite does.
 _IGNORED = ("DJANGO_SETTINGS_MODULE", "PYTHONDEVMODE", "PYTHONWARNINGS", "PYTEST_ADDOPTS")
@@ -32,70 +37,88 @@ _IGNORED = ("DJANGO_SETTINGS_MODULE", "PYTHONDEVMODE", "PYTHONWARNINGS", "PYTEST
 @dataclass(frozen=True)
 class Run:
     suite: Suite
-    source: Path
     labels: tuple[str, ...]
     #: ``OPTIONS["pool"]``; ``None`` for Django's own engine.
     pool: Mapping[str, Any] | None
-    #: Where to write what is printed.
-    output: Path
+    #: Where to keep the outcome; what is printed goes beside it.
+    file: Path
 
-    def on(self, cluster: Cluster) -> Outcome:
+    @classmethod
+    def of(cls, suite: Suite, on: str, mode: str, labels: tuple[str, ...] | None = None) -> Run:
+        """A run of the suite's own labels, unless others are given."""
+        part = "" if labels is None else "-part"
+        outputs = cache() / "output"
+        outputs.mkdir(exist_ok=True)
+        words = re.sub(r"\W+", "-", mode).strip("-")
+        chosen = suite.labels if labels is None else labels
+        return cls(
+            suite, chosen, MODES.get(mode), outputs / f"{suite.name}{part}-{on}-{words}.json"
+        )
+
+    @property
+    def output(self) -> Path:
+        return self.file.with_suffix(".txt")
+
+    def on(self, server: Server) -> Outcome:
+        source = unpacked(self.suite.requirement)
         with tempfile.TemporaryDirectory() as directory:
-            proof = Path(directory) / "proof"
-            proof.touch()
+            report = Path(directory) / "report"
+            report.touch()
             with self.output.open("wb") as file:
                 process = subprocess.Popen(  # noqa: S603 - a suite, with arguments of our own
-                    self.suite.command(self.source, self.labels),
+                    self.suite.command(source, self.labels),
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    cwd=self.source,
-                    env=self._environment(cluster, proof),
+                    cwd=self.suite.directory(source),
+                    env=self._environment(server, report, source),
                     start_new_session=True,
                 )
-                status = _wait(process)
-            proofs = [json.loads(line) for line in proof.read_text().splitlines()]
-        end = End(status, list(self.labels), _drop_leftovers(cluster), proofs)
-        with self.output.open("a") as file_again:
-            file_again.write(end.as_line())
-        outcome = self.remembered()
-        assert outcome is not None  # noqa: S101 - its end was just written
+                status = _wait(process, self.suite.patience)
+            outcome = Outcome.read(
+                report.read_text(encoding="utf-8"),
+                server.drop_leftovers(),
+                status=status,
+                labels=[*self.labels],
+                versions=_versions(source, server),
+            )
+        outcome.save(self.file)
         return outcome
 
-    def remembered(self) -> Outcome | None:
-        """The outcome of the last run with this output, if that was of the same tests."""
-        if not self.output.exists():
-            return None
-        outcome = Outcome.parse(self.output.read_text(errors="replace"))
-        return outcome if outcome is not None and outcome.end.labels == [*self.labels] else None
+    def again(self, whole: Outcome, tests: tuple[str, ...], server: Server) -> Outcome:
+        """Run some of the tests alone, and correct the outcome of all."""
+        if not tests:
+            return whole
+        alone = replace(self, labels=tests, file=self.file.with_suffix(".alone.json"))
+        corrected = whole.corrected(alone.on(server))
+        corrected.save(self.file)
+        return corrected
 
-    def _environment(self, cluster: Cluster, proof: Path) -> dict[str, str]:
-        address = {
-            "NAME": DATABASE,
-            "USER": USER,
-            "PASSWORD": cluster.password,
-            "HOST": cluster.host,
-            "PORT": str(cluster.port),
-        }
+    def remembered(self) -> Outcome | None:
+        """The outcome of the last run of the same, if that was of the same tests."""
+        outcome = Outcome.load(self.file)
+        return outcome if outcome is not None and outcome.labels == [*self.labels] else None
+
+    def _environment(self, server: Server, report: Path, source: Path) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if key not in _IGNORED}
-        # A user that sets it means another checkout's engine. The suites' own code is the current
-        # directory's, or the script's.
-        path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
+        # A user that sets it means another checkout's engine. The suite's own code is in the
+        # current directory, or comes with its script, or is found last.
+        paths = (os.environ.get("PYTHONPATH"), str(ROOT), str(source))
         return {
             **inherited,
-            **self.suite.environment(address),
-            "PYTHONPATH": path,
+            **self.suite.environment(server.databases["default"]),
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONFAULTHANDLER": "1",
-            ADDRESS: json.dumps(address),
+            DATABASES: json.dumps(server.databases),
             POOL: json.dumps(self.pool),
-            FILE: str(proof),
+            FILE: str(report),
         }
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
+def _wait(process: subprocess.Popen[bytes], patience: float) -> int:
     """Until it ends; then nothing is left of what it started."""
     try:
-        return process.wait(PATIENCE)
+        return process.wait(patience)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)  # Prints the stacks of all threads.
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -107,10 +130,8 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         process.wait()
 
 
-def _drop_leftovers(cluster: Cluster) -> list[str]:
-    """Test databases that a run left behind: the next one would fail because of them."""
-    query = r"SELECT datname FROM pg_database WHERE datname LIKE 'test\_%' ORDER BY datname"
-    left = cluster.psql(query).split()
-    for name in left:
-        cluster.psql(f'DROP DATABASE "{name}" WITH (FORCE)')
-    return left
+def _versions(source: Path, server: Server) -> list[str]:
+    """A suite's own first: its source distribution has it in its name."""
+    suite = source.name.replace("_", "-")
+    others = (f"django-{django.__version__}", f"Python {platform.python_version()}")
+    return list(dict.fromkeys([suite, *others, server.version]))

@@ -30,7 +30,11 @@ def unpacked(requirement: str) -> Path:
             with tarfile.open(_download(requirement, unfinished)) as archive:
                 archive.extractall(unfinished / "sources", filter="data")
             home.parent.mkdir(exist_ok=True)
-            (unfinished / "sources").replace(home)
+            try:
+                (unfinished / "sources").replace(home)
+            except OSError:
+                if not home.exists():  # Another run was faster.
+                    raise
         finally:
             shutil.rmtree(unfinished)
     (root,) = home.iterdir()

@@ -74,7 +74,9 @@ class PooledWrapper(Stock):
         super().__init_subclass__(**kwargs)
         cls.left_by_connect = set()
         cls.ensures_in_its_own_way = _overrides(cls, "ensure_connection")
-        if _overrides(cls, "_cursor", "_prepare_cursor", "create_cursor"):
+        # What is built on a pooled class and has a ``_cursor()`` of its own calls this one.
+        is_last = cls._cursor is PooledWrapper._cursor
+        if is_last and _overrides(cls, "_cursor", "_prepare_cursor", "create_cursor"):
             cls._cursor = PooledWrapper._cursor_of_engine  # type: ignore[method-assign]
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:

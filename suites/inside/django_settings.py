@@ -1,27 +1,21 @@
-"""Settings for Django's own tests: two databases on one server."""
+"""Settings for Django's own tests: two databases of one kind."""
 
 from __future__ import annotations
 
-from typing import Any
+import django
 
-from . import proof, server
+from . import proof, server, unittest_results
 
-_pool = server.pool()
-_address = server.address()
-_database: dict[str, Any] = {
-    **_address,
-    "ENGINE": "django.db.backends.postgresql",
-}
-if _pool is not None:
-    _database["ENGINE"] = "django_connmgr.backends.postgresql"
-    _database["OPTIONS"] = {"pool": _pool}
+DATABASES = server.databases()
+if (_pool := server.pool()) is not None:
+    for _database in DATABASES.values():
+        _database["ENGINE"] = server.ENGINES[_database["ENGINE"]]
+        _database["OPTIONS"] = {"pool": _pool}
     proof.install()
+unittest_results.install()
 
-DATABASES = {
-    "default": _database,
-    "other": {**_database, "NAME": f"{_address['NAME']}_other"},
-}
 SECRET_KEY = "of no use"  # noqa: S105
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+if django.VERSION < (6, 0):  # Until then it was not Django's own default.
+    DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = False

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 from django.db.backends.base.creation import BaseDatabaseCreation
 
-#: Environment variable with the file to write to: a suite may catch what is printed.
-FILE = "SUITES_PROOF"
+from . import report
 
 _NUMBERS = re.compile(r"\b\w+=[1-9]\d*\b(?!\.)")
 
@@ -21,8 +17,7 @@ def install() -> None:
     destroy = BaseDatabaseCreation.destroy_test_db
 
     def look_and_destroy(self: BaseDatabaseCreation, *args: Any, **kwargs: Any) -> None:
-        with Path(os.environ[FILE]).open("a") as file:
-            file.write(json.dumps(_proof(self.connection.alias)) + "\n")
+        report.add(report.POOL, *_proof(self.connection.alias))
         destroy(self, *args, **kwargs)
 
     BaseDatabaseCreation.destroy_test_db = look_and_destroy  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""How a suite reaches the server, and by which engine: all of it comes by the environment."""
+"""How a suite reaches its databases, and by which engine: it comes by the environment."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import json
 import os
 from typing import Any
 
-#: Environment variables: host, port and so on as ``DATABASES`` names them; the options of the
-#: pool, which are missing for Django's own engine.
-ADDRESS = "SUITES_ADDRESS"
+#: Environment variables: ``DATABASES`` with Django's engines; the options of the pool, which are
+#: missing for Django's own engine.
+DATABASES = "SUITES_DATABASES"
 POOL = "SUITES_POOL"
 
+#: Django's engines, and ours instead.
+ENGINES = {
+    "django.db.backends.postgresql": "django_connmgr.backends.postgresql",
+    "django.db.backends.sqlite3": "django_connmgr.backends.sqlite3",
+}
 
-def address() -> dict[str, Any]:
-    """``USER``, ``PASSWORD``, ``HOST``, ``PORT`` and ``NAME``."""
-    found: dict[str, Any] = json.loads(os.environ[ADDRESS])
+
+def databases() -> dict[str, dict[str, Any]]:
+    """``DATABASES`` with the aliases ``default`` and ``other``, on Django's engine."""
+    found: dict[str, dict[str, Any]] = json.loads(os.environ[DATABASES])
     return found
 
 

@@ -1,4 +1,4 @@
-"""Loads our engine where settings say Django's; a pytest plug-in by being imported (``-p``)."""
+"""Loads our engine where settings say Django's, and leaves the settings as they are."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from typing import Any
 from django.db import utils
 
 from . import proof, server
-
-ENGINES = {
-    "django.db.backends.postgresql": "django_connmgr.backends.postgresql",
-    "django.db.backends.sqlite3": "django_connmgr.backends.sqlite3",
-}
 
 
 def install() -> None:
@@ -23,7 +18,7 @@ def install() -> None:
     configure = utils.ConnectionHandler.configure_settings
 
     def load_ours(name: str) -> Any:
-        return load(ENGINES.get(name, name))
+        return load(server.ENGINES.get(name, name))
 
     def configure_with_pool(self: utils.ConnectionHandler, databases: Any) -> dict[str, Any]:
         configured: dict[str, Any] = configure(self, databases)
@@ -36,6 +31,3 @@ def install() -> None:
         configure_with_pool
     )
     proof.install()
-
-
-install()

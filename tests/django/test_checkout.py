@@ -144,6 +144,16 @@ def test_connection_parameters_are_asked_for_at_each_physical_connect(
     assert ask("SHOW application_name", using=alias) == "second"
 
 
+def test_an_engine_on_top_of_ours_makes_its_own_cursors(alias_of: AliasOf) -> None:
+    alias = alias_of(ENGINE="tests.django.engines.searching")
+    for schema in ("ada", "bob"):
+        connections[alias].schema = schema
+        assert ask("SHOW search_path", using=alias) == schema
+        with connections[alias].chunked_cursor() as cursor:
+            cursor.execute("SELECT current_setting('search_path')")
+            assert cursor.fetchone() == (schema,)
+
+
 def test_a_wrapped_engine_keeps_what_is_its_own(alias_of: AliasOf) -> None:
     alias = alias_of(ENGINE="tests.django.engines.geographic")
     backend = open_elsewhere(alias)
