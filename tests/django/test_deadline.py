@@ -322,6 +322,18 @@ def test_connections_of_sqlite_are_given_back_too(pool_of: PoolOf) -> None:
     assert ask("SELECT 1", using="file") == 1
 
 
+def test_a_query_of_sqlite_is_interrupted(pool_of: PoolOf) -> None:
+    pool = pool_of("file", max_size=1)
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e9) "
+        "SELECT count(*) FROM n"
+    )
+    with overdue("endless"), unit_of_work("endless", deadline=0.2):
+        ask(endless, using="file")
+    assert ask("SELECT 1", using="file") == 1
+    assert pool.stats().closed == {"deadline": 1}
+
+
 def test_queries_of_psycopg_2_are_cancelled_too(python: Python) -> None:
     out = python(
         """
