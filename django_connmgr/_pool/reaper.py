@@ -63,6 +63,7 @@ class Reaper:
         self._lock = threading.RLock()
         self._pools: dict[weakref.ref[Maintained], float] = {}  # Next pass; guarded by _lock
         self._thread: threading.Thread | None = None  # guarded by _lock
+        self._is_ending = False  # The thread makes no pass any more; guarded by _lock.
         # The next two are changed under _lock, by the background thread, before a pass: what was
         # reported by a ring of the one before is seen in that pass.
         self._bell: Bell | Door = Bell()
@@ -78,10 +79,13 @@ class Reaper:
             return
         reference = weakref.ref(pool, lambda _: self.nudge())
         with self._lock:
-            if reference in self._pools and self._thread is not None and self._thread.is_alive():
+            thread = None if self._is_ending else self._thread
+            has_thread = thread is not None and thread.is_alive()
+            if reference in self._pools and has_thread:
                 return
             self._pools.setdefault(reference, time.monotonic() + interval)
-            if self._thread is None or not self._thread.is_alive():
+            if not has_thread:
+                self._is_ending = False
                 self._thread = start_thread(self._run, self._name)
         self._bell.ring()
 
@@ -160,8 +164,9 @@ class Reaper:
             for reference in [one for one in self._pools if one() is None]:
                 del self._pools[reference]
             if not self._pools:
-                # Under the lock: the next call of ``watch()`` starts another thread.
-                self._thread = None
+                # Under the lock: the next call of ``watch()`` starts another thread. This one
+                # has yet to close its door, which ``stop()`` waits for.
+                self._is_ending = True
                 return None
             watched = list(self._pools)
         if self._is_busy:

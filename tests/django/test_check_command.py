@@ -22,7 +22,7 @@ DATABASES["default"].setdefault("OPTIONS", {{}})["pool"] = {pool!r}
 #: What stands there, and the check and the hint that it leads to.
 WRONG: dict[str, tuple[object, str, str]] = {
     "misspelt": ({"max_sizes": 3}, "E001", "Did you mean 'max_size'?"),
-    "unheard of": ({"fair_after": 0.02}, "E001", "The options are: check, check_after, "),
+    "unheard of": ({"fair_after": 0.02}, "E001", "The options are: behind, check, check_after, "),
     "no number": ({"max_size": "many"}, "E002", "It takes a whole number, 1 or more, or None"),
     "too small": ({"timeout": 0}, "E002", "It takes a number of seconds above 0"),
     "no choice": ({"release": "never"}, "E002", "It takes 'request' or 'transaction'."),

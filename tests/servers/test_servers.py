@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,12 +25,12 @@ def server(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[WebServ
         yield running
 
 
-@pytest.fixture
-def until(server: WebServer) -> Iterator[Path]:
-    """Streams stay open until this file exists, where every server may look."""
-    path = Path(server.directory.name) / "over"
-    yield path
-    path.unlink(missing_ok=True)
+def signal_of(server: WebServer) -> Path:
+    """Streams stay open until this file exists, where every server may look.
+
+    A new one at each call, which stays: a slow server looks for it after its test is over.
+    """
+    return Path(server.directory.name) / f"over-{secrets.token_hex(4)}"
 
 
 def streams(server: WebServer) -> list[str]:
@@ -62,9 +63,10 @@ def test_24_queries_on_threads_of_one_request_lose_nothing(server: WebServer) ->
     server.settled()
 
 
-def test_open_streams_keep_no_request_waiting(server: WebServer, until: Path) -> None:
+def test_open_streams_keep_no_request_waiting(server: WebServer) -> None:
     before = server.settled()
     for path in streams(server):
+        until = signal_of(server)
         with contextlib.ExitStack() as stack:
             opened = [
                 stack.enter_context(server.opened(f"{path}?until={until}")) for _ in range(MAX_SIZE)
@@ -74,11 +76,11 @@ def test_open_streams_keep_no_request_waiting(server: WebServer, until: Path) ->
             assert [reply.status for reply in replies] == [200] * MAX_SIZE
             until.touch()
             assert all(b"heap" in stream.read() for stream in opened)
-        until.unlink()
     assert server.settled()["timeouts"] == before["timeouts"]
 
 
-def test_clients_that_hang_up_in_a_stream_lose_nothing(server: WebServer, until: Path) -> None:
+def test_clients_that_hang_up_in_a_stream_lose_nothing(server: WebServer) -> None:
+    until = signal_of(server)
     for path in streams(server) * MAX_SIZE:
         with server.opened(f"{path}?until={until}") as stream:
             assert b"heap" in stream.readline()

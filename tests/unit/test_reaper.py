@@ -299,6 +299,29 @@ def test_stop_forgets_every_pool_and_ends_the_thread(reaper: Reaper) -> None:
     assert not thread.is_alive()
 
 
+def test_stop_waits_for_a_thread_that_ends_already_until_it_has_closed_its_door() -> None:
+    """Its last pool was closed just before, as at the exit of a process."""
+    patient, reaper = Patient(), Reaper()
+    closes, may_close = threading.Event(), threading.Event()
+
+    class Slow(BellAsDoor):
+        __slots__ = ()
+
+        def close(self) -> None:
+            closes.set()
+            assert may_close.wait(PATIENCE)
+
+    reaper.make_door = Slow
+    reaper.watch(patient)
+    thread = reaper._thread
+    assert thread is not None
+    reaper.unwatch(patient)
+    assert closes.wait(PATIENCE)
+    threading.Timer(0.1, may_close.set).start()
+    reaper.stop(PATIENCE)
+    assert not thread.is_alive()
+
+
 def test_stop_on_the_thread_itself_does_not_wait_for_it(reaper: Reaper) -> None:
     class Stopping(Patient):
         def maintain(self) -> None:

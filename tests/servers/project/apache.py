@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,11 +29,11 @@ LoadModule authz_core_module {modules}/mod_authz_core.so
 LoadModule wsgi_module {modules}/mod_wsgi.so
 {user}
 WSGISocketPrefix "{directory}/wsgi"
-WSGIDaemonProcess project processes=2 threads=8 python-home={home} python-path={root}
+WSGIDaemonProcess project processes=2 threads=8 python-home={home} python-path={code}
 WSGIProcessGroup project
 WSGIApplicationGroup %{{GLOBAL}}
-WSGIScriptAlias / {root}/tests/servers/project/wsgi_script.py
-<Directory {root}>
+WSGIScriptAlias / {code}/tests/servers/project/wsgi_script.py
+<Directory {code}>
     Require all granted
 </Directory>
 """
@@ -49,14 +51,30 @@ def lacks() -> str:
     return ""
 
 
+def _copy_code(to: Path) -> None:
+    """As root Apache becomes another user, whom the directories of the checkout may not admit.
+
+    The package is taken from where it is installed: the tests of a wheel have no source beside
+    them, and the other Python has its own packages.
+    """
+    package = importlib.util.find_spec("django_connmgr")
+    assert package is not None
+    assert package.origin is not None
+    skipped = shutil.ignore_patterns("__pycache__")
+    for source in (Path(package.origin).parent, ROOT / "tests"):
+        shutil.copytree(source, to / source.name, ignore=skipped)
+
+
 def main(port: str, directory: str) -> None:
-    # As root it becomes another user, who has to get at the sockets in there.
+    # It is that user, too, who has to get at the sockets in there.
     Path(directory).chmod(0o755)
+    code = Path(directory) / "code"
+    _copy_code(code)
     user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
     file = Path(directory) / "httpd.conf"
     file.write_text(
         CONFIGURATION.format(
-            directory=directory, port=port, modules=MODULES, home=HOME, root=ROOT, user=user
+            directory=directory, port=port, modules=MODULES, home=HOME, code=code, user=user
         )
     )
     os.execv(PROGRAM, [str(PROGRAM), "-f", str(file), "-D", "FOREGROUND"])
