@@ -112,7 +112,7 @@ def test_psycopg_2_s_connections_can_be_ended_too(python: Python) -> None:
         pool = pools["default"]
 
         def end_it():
-            while not pool.leases() or not pool.leases()[0].holds:
+            while not any("transaction" in record.holds for record in pool.leases()):
                 time.sleep(0.01)
             time.sleep(0.1)
             (record,) = pool.leases()

@@ -249,18 +249,21 @@ def attack(house: House, number: int) -> None:
 def test_a_thousand_hostile_clients_leave_it_as_it_was(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "PATIENCE", 0.02)
-    for number in range(100):
-        attack(house, number)
+    def attack_often(times: int) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(conversation, "PATIENCE", 0.02)
+            for number in range(times):
+                attack(house, number)
+            deadline = time.monotonic() + PATIENCE
+            while house.door._conversations and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    attack_often(100)
     tracemalloc.start()
     try:
         house.ask("echo")
         before, _ = tracemalloc.get_traced_memory()
-        for number in range(1000):
-            attack(house, number)
-        deadline = time.monotonic() + PATIENCE
-        while house.door._conversations and time.monotonic() < deadline:
-            time.sleep(0.01)
+        attack_often(1000)
         assert house.ask("echo", number=1) == {"number": 1}
         after, _ = tracemalloc.get_traced_memory()
     finally:
