@@ -1,5 +1,6 @@
 """Units of work: what was leased in one is released when it ends, on whichever thread."""
 
+from .cancelling import cancel_queries
 from .executors import Thread, ThreadPoolExecutor, wrap_executor
 from .hooks import hook, task_unit
 from .unit import Unit
@@ -10,6 +11,7 @@ __all__ = [
     "ThreadPoolExecutor",
     "Unit",
     "become_eager",
+    "cancel_queries",
     "hook",
     "task_unit",
     "unit_of_work",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
-
-from django.core.handlers.asgi import ASGIHandler
 
 
 class Visit:
     """A request to the ASGI application whose client reads message by message."""
 
-    def __init__(self, application: ASGIHandler, path: str) -> None:
+    def __init__(self, application: Any, path: str) -> None:
         path, _, query = path.partition("?")
         scope = {
             "type": "http", "method": "GET", "path": path, "query_string": query.encode(),
@@ -31,8 +30,17 @@ class Visit:
         return await asyncio.wait_for(self._answers.get(), 30)
 
     async def hang_up(self) -> None:
-        self._requests.put_nowait({"type": "http.disconnect"})
+        self.disconnect()
         await self._task
+
+    def disconnect(self) -> None:
+        self._requests.put_nowait({"type": "http.disconnect"})
+
+    async def be_cancelled(self) -> None:
+        """As by a server that serves nothing any more when a client has gone."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
 
     async def end(self) -> None:
         await self._task

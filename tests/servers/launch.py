@@ -322,10 +322,11 @@ class WebServer:
             with contextlib.closing(client.getresponse()) as response:
                 yield response
 
-    def send_and_leave(self, path: str) -> None:
-        """Ask, and hang up without waiting for the answer."""
+    def send_and_leave(self, path: str, leaves: Callable[[], bool] = lambda: True) -> None:
+        """Ask, and hang up without waiting for the answer, as soon as ``leaves()``."""
         with socket.create_connection(("127.0.0.1", self.port)) as line:
             line.sendall(f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert eventually(leaves)
 
     def stats(self) -> dict[str, Any]:
         reply = self.get("stats/")

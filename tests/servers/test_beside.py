@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,23 @@ def test_clients_that_hang_up_lose_nothing(server: WebServer, until: Path) -> No
     until.touch()
     assert server.get_many(*["api/query"] * 8) == [Reply(200, "heap")] * 8
     server.settled()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_query_of_a_client_that_has_gone_is_cancelled(cluster: Cluster, kind: Kind) -> None:
+    settings = {"CANCEL_ON_DISCONNECT": True}
+    kind = replace(kind, runs_exit_hooks=False)  # What is taken away says no goodbye.
+    with serving(cluster, kind, MAX_SIZE, connmgr=settings) as server:
+
+        def is_running() -> bool:
+            return server.account.is_running("SELECT pg_sleep")
+
+        for _ in range(MAX_SIZE):
+            server.send_and_leave("api/sleep?seconds=60", is_running)
+            assert eventually(lambda: not is_running())
+        assert server.get("api/sleep?seconds=0.1") == Reply(200, "heap")
+        assert server.get_many(*["api/query"] * 8) == [Reply(200, "heap")] * 8
+        server.settled()
 
 
 def test_open_websockets_lease_nothing_between_messages(server: WebServer) -> None:

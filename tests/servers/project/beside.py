@@ -13,13 +13,14 @@ from .asgi import application as django_application  # First: it sets up Django.
 # isort: split
 
 from asgiref.sync import sync_to_async
-from django.db import transaction
+from django.db import connection, transaction
 from fastapi import BackgroundTasks, FastAPI, HTTPException, WebSocket
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount
 from starlette.websockets import WebSocketDisconnect
 
+from django_connmgr.exceptions import PoolError
 from django_connmgr.integrations.asgi import ASGIUnitOfWorkMiddleware
 
 from .views import _is_over, aask, ask
@@ -70,6 +71,17 @@ def busy() -> str:
         ask()
         threading.Event().wait(0.1)
         return ask()
+
+
+@api.get("/sleep")
+def sleep(seconds: float) -> str:
+    """The database itself takes its time, and then nothing waits for it any more."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(%s)", [seconds])
+    except PoolError:
+        return "cancelled"
+    return "heap"
 
 
 async def _until(until: str) -> None:

@@ -26,6 +26,8 @@ DATABASES = {
     },
 }
 
+CONNMGR = json.loads(os.environ.get("PROJECT_CONNMGR", "{}"))
+
 # A 404 is no news here; everything else that is logged fails the test.
 LOGGING = {
     "version": 1,
