@@ -30,7 +30,13 @@ DJANGO_LABELS = (
 )
 
 #: What of Wagtail's tests has most to do with the database.
-WAGTAIL_LABELS = ("wagtail.search", "wagtail.documents")
+WAGTAIL_LABELS = (
+    "wagtail.search",
+    "wagtail.images",
+    "wagtail.documents",
+    "wagtail.api",
+    "wagtail.snippets",
+)
 
 
 @dataclass(frozen=True)
