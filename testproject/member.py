@@ -53,7 +53,7 @@ class Member(Cluster):
             password=self.password,
             dbname=database,
             autocommit=True,
-            connect_timeout=5,
+            connect_timeout=20,
             application_name="harness",
         )
 

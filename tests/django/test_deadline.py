@@ -77,7 +77,7 @@ def test_what_is_committed_too_late_is_not_and_that_is_told(pool: Pool) -> None:
 
 
 def test_nothing_more_is_asked_of_a_database_after_it(pool: Pool) -> None:
-    with unit_of_work(deadline=0.05) as unit:
+    with unit_of_work(deadline=0.5) as unit:
         ask()
         await_that(lambda: taken(pool) == 0)
         assert (unit.time_left or 1) <= 0
@@ -191,7 +191,7 @@ def test_a_query_in_a_transaction_around_it_is_cancelled(pool: Pool) -> None:
 
 def test_a_transaction_around_it_goes_on_if_no_query_runs(pool: Pool) -> None:
     with transaction.atomic():
-        with unit_of_work(deadline=0.05) as unit:
+        with unit_of_work(deadline=0.5) as unit:
             ask()
             await_that(lambda: (unit.time_left or 0) < -0.2)
         Customer.objects.create(name="around")
@@ -199,7 +199,7 @@ def test_a_transaction_around_it_goes_on_if_no_query_runs(pool: Pool) -> None:
 
 
 def test_a_lease_that_rests_is_given_back(pool: Pool) -> None:
-    with unit_of_work(deadline=0.1):
+    with unit_of_work(deadline=0.5):
         lease_connection()
         await_that(lambda: taken(pool) == 0)
         with overdue():
@@ -314,7 +314,7 @@ def test_what_is_no_number_of_seconds_is_refused(deadline: Any) -> None:
 
 def test_connections_of_sqlite_are_given_back_too(pool_of: PoolOf) -> None:
     pool = pool_of("file", max_size=1)
-    with unit_of_work(deadline=0.05):
+    with unit_of_work(deadline=0.5):
         ask("SELECT 1", using="file")
         await_that(lambda: taken(pool) == 0)
         with overdue():
