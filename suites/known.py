@@ -132,6 +132,8 @@ KNOWN = (
     Known(
         "It needs two connections at once, and there is one",
         (
+            "delete_regress.tests.DeleteLockingTest.test_concurrent_delete",
+            "get_or_create.tests.UpdateOrCreateTransactionTests.test_creation_in_transaction",
             _SELECT_FOR_UPDATE + "test_block",
             _SELECT_FOR_UPDATE + "test_skip_locked_skips_locked_rows",
         ),

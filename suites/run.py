@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -60,8 +61,11 @@ class Run:
         return self.file.with_suffix(".txt")
 
     def on(self, server: Server) -> Outcome:
-        source = unpacked(self.suite.requirement)
+        original = unpacked(self.suite.requirement)
         with tempfile.TemporaryDirectory() as directory:
+            # A copy: tests leave files, by which others would fail or be missing in the next run.
+            source = Path(directory) / original.name
+            shutil.copytree(original, source, symlinks=True)
             report = Path(directory) / "report"
             report.touch()
             with self.output.open("wb") as file:

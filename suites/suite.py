@@ -66,11 +66,6 @@ class Suite:
 
 
 class Django(Suite):
-    def directory(self, source: Path) -> Path:
-        # Anywhere else a test leaves a directory that is called as one of the suite's packages,
-        # and the next run takes it for that.
-        return source / "tests"
-
     def command(self, source: Path, labels: tuple[str, ...]) -> list[str]:
         script = str(source / "tests" / "runtests.py")
         options = ["--settings=suites.inside.django_settings", "--noinput", "--verbosity=2"]
