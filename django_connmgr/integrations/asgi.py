@@ -53,19 +53,17 @@ class ASGIUnitOfWorkMiddleware:
         async def send_and_release(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await become_eager(unit)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                client.waits = False
             await send(message)
 
         # Never the query string, in which there may be secrets.
         name = f"{scope['method']} {scope['path']}"
         async with ThreadSensitiveContext(), unit_of_work(name) as unit:
-            client = Client(receive, unit)
             if not app_settings().CANCEL_ON_DISCONNECT:
                 await self.app(scope, receive, send_and_release)
                 return
+            client = Client(receive, send_and_release, unit)
             async with client.heard():
-                await self.app(scope, client.receive, send_and_release)
+                await self.app(scope, client.receive, client.send)
 
 
 class Client:
@@ -75,12 +73,12 @@ class Client:
     a long body still waits at the server.
     """
 
-    def __init__(self, receive: Receive, unit: Unit) -> None:
-        self._receive, self._unit = receive, unit
-        #: Whether its response is incomplete. Servers report a disconnect after it, too, when there
-        #: may be tasks in the background.
-        self.waits = True
-        #: The next message, and after the end of the body the one that says that it has gone.
+    def __init__(self, receive: Receive, send: Send, unit: Unit) -> None:
+        self._receive, self._send, self._unit = receive, send, unit
+        # Whether its response is incomplete. Servers report a disconnect after it, too, when there
+        # may be tasks in the background.
+        self._waits = True
+        # The next message, and after the end of the body the one that says that it has gone.
         self._coming: deque[asyncio.Task[Message]] = deque()
 
     @asynccontextmanager
@@ -106,6 +104,11 @@ class Client:
                 self._listen()
         return message
 
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._waits = False
+        await self._send(message)
+
     def _listen(self) -> None:
         task = asyncio.create_task(self._take())
         # Its error is the application's, which need not ask for it.
@@ -121,5 +124,5 @@ class Client:
         return message
 
     def _leave(self) -> None:
-        if self.waits:
+        if self._waits:
             cancel_queries(self._unit)

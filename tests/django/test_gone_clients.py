@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
-from django.db import OperationalError, transaction
 from django.test import override_settings
 
 from django_connmgr.integrations.asgi import ASGIUnitOfWorkMiddleware
@@ -19,7 +18,7 @@ from testproject.shop.models import Customer
 from .conftest import Pool
 from .server import Server, await_that
 from .threads import ask
-from .urls import OUTCOMES
+from .urls import OUTCOMES, write_and_sleep
 from .visit import Visit
 
 pytestmark = [
@@ -94,19 +93,9 @@ START = {"type": "http.response.start", "status": 200, "headers": []}
 BODY = {"type": "http.response.body", "body": b"done"}
 
 
-def sleep(seconds: float) -> None:
-    try:
-        with transaction.atomic():
-            Customer.objects.create(name="sleeper")
-            ask(f"SELECT pg_sleep({seconds})::text")
-        OUTCOMES.append("done")
-    except OperationalError as error:
-        OUTCOMES.append(str(error))
-
-
 async def deaf(scope: Any, receive: Any, send: Any) -> None:
     """It never asks what its client sends, as endpoints without a body do not."""
-    await sync_to_async(sleep)(20)
+    await sync_to_async(write_and_sleep)(20)
     await send(START)
     await send(BODY)
 
@@ -140,7 +129,7 @@ def test_an_application_may_stop_listening_and_it_is_cancelled_nevertheless(
         await receive()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(receive(), 0.01)
-        await sync_to_async(sleep)(20)
+        await sync_to_async(write_and_sleep)(20)
 
     with cancelling(True):
         serve(server, impatient, Visit.hang_up)
@@ -150,7 +139,7 @@ def test_an_application_may_stop_listening_and_it_is_cancelled_nevertheless(
 
 def test_beside_django_it_goes_on_if_that_is_not_asked_for(pool: Pool, server: Server) -> None:
     async def short(scope: Any, receive: Any, send: Any) -> None:
-        await sync_to_async(sleep)(0.5)
+        await sync_to_async(write_and_sleep)(0.5)
 
     with cancelling(False):
         serve(server, short, Visit.hang_up)
@@ -164,7 +153,7 @@ def test_work_in_the_background_goes_on_when_the_client_has_its_response(
     async def in_the_background(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
         await send(BODY)
-        await sync_to_async(sleep)(0.5)
+        await sync_to_async(write_and_sleep)(0.5)
 
     with cancelling(True):
         serve(server, in_the_background, Visit.hang_up)
@@ -221,7 +210,8 @@ def test_of_a_long_body_one_message_is_received_before_it_is_asked_for() -> None
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         for asked in range(1, 4):
-            await asyncio.sleep(0.01)
+            for _ in range(20):  # More turns of the loop than all other tasks need.
+                await asyncio.sleep(0)
             assert line.asked == asked
             assert await receive() == piece(asked - 1)
 

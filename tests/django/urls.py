@@ -60,14 +60,18 @@ def slow(request: HttpRequest) -> HttpResponse:
 OUTCOMES: list[str] = []
 
 
-def sleep(request: HttpRequest) -> HttpResponse:
+def write_and_sleep(seconds: float) -> None:
     try:
         with transaction.atomic():
             Customer.objects.create(name="sleeper")
-            ask(f"SELECT pg_sleep({float(request.GET['seconds'])})::text")
+            ask(f"SELECT pg_sleep({seconds})::text")
         OUTCOMES.append("done")
     except OperationalError as error:
         OUTCOMES.append(str(error))
+
+
+def sleep(request: HttpRequest) -> HttpResponse:
+    write_and_sleep(float(request.GET["seconds"]))
     return HttpResponse()
 
 

@@ -299,7 +299,9 @@ def test_stop_forgets_every_pool_and_ends_the_thread(reaper: Reaper) -> None:
     assert not thread.is_alive()
 
 
-def test_stop_waits_for_a_thread_that_ends_already_until_it_has_closed_its_door() -> None:
+def test_stop_waits_for_a_thread_that_ends_already_until_it_has_closed_its_door(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its last pool was closed just before, as at the exit of a process."""
     patient, reaper = Patient(), Reaper()
     closes, may_close = threading.Event(), threading.Event()
@@ -317,9 +319,18 @@ def test_stop_waits_for_a_thread_that_ends_already_until_it_has_closed_its_door(
     assert thread is not None
     reaper.unwatch(patient)
     assert closes.wait(PATIENCE)
-    threading.Timer(0.1, may_close.set).start()
-    reaper.stop(PATIENCE)
-    assert not thread.is_alive()
+    join = thread.join
+
+    def let_it_close_and_join(timeout: float) -> None:
+        may_close.set()
+        join(timeout)
+
+    monkeypatch.setattr(thread, "join", let_it_close_and_join)
+    try:
+        reaper.stop(PATIENCE)
+        assert not thread.is_alive()
+    finally:
+        may_close.set()
 
 
 def test_stop_on_the_thread_itself_does_not_wait_for_it(reaper: Reaper) -> None:

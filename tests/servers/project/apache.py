@@ -52,8 +52,9 @@ def lacks() -> str:
 
 
 def _copy_code(to: Path) -> None:
-    """As root Apache becomes another user, whom the directories of the checkout may not admit.
+    """Copy the package and the tests to where Apache may read them.
 
+    As root it becomes another user, whom the directories of the checkout may not admit.
     The package is taken from where it is installed: the tests of a wheel have no source beside
     them, and the other Python has its own packages.
     """
@@ -66,7 +67,7 @@ def _copy_code(to: Path) -> None:
 
 
 def main(port: str, directory: str) -> None:
-    # It is that user, too, who has to get at the sockets in there.
+    # Apache's user has to get at the code and the sockets in there.
     Path(directory).chmod(0o755)
     code = Path(directory) / "code"
     _copy_code(code)
